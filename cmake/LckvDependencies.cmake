@@ -1,0 +1,22 @@
+# Every outside library, in one place; all are Debian 12 packages (scripts/setup.sh installs them).
+
+find_package(Threads REQUIRED)
+find_package(PkgConfig REQUIRED)
+find_package(absl CONFIG REQUIRED)
+find_package(nlohmann_json CONFIG REQUIRED)
+find_package(spdlog CONFIG REQUIRED)
+find_package(OpenSSL REQUIRED)
+pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
+
+if(LCKV_SERVICES)
+  # Module mode, and before gRPC: Protobuf 3.21 ships no config file.
+  find_package(Protobuf REQUIRED)
+  find_package(gRPC CONFIG REQUIRED)
+  find_package(prometheus-cpp CONFIG REQUIRED)
+  find_package(RocksDB CONFIG REQUIRED)
+  find_package(CLI11 CONFIG REQUIRED)
+endif()
+
+if(LCKV_TESTS)
+  find_package(GTest REQUIRED)
+endif()

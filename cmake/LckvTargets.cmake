@@ -1,0 +1,74 @@
+# The four helpers with which every folder declares its targets.
+#
+#   lckv_library(NAME engine_kv SRCS … HDRS … DEPS …)       target lckv_engine_kv, alias lckv::engine_kv
+#   lckv_proto_library(NAME cache_proto PROTO path GRPC)     generated code, the only place without warnings
+#   lckv_test(NAME page_pool_test SRCS … DEPS … LABEL unit)  one binary and one ctest entry
+#   lckv_binary(NAME lckv SRCS … DEPS …)
+#
+# A library's DEPS list is the architecture: what is not named there cannot be linked.
+
+function(lckv_library)
+  cmake_parse_arguments(ARG "" "NAME" "SRCS;HDRS;DEPS;PRIVATE_DEPS" ${ARGN})
+  set(target lckv_${ARG_NAME})
+  if(ARG_SRCS)
+    add_library(${target} STATIC ${ARG_SRCS} ${ARG_HDRS})
+    target_include_directories(${target} PUBLIC ${CMAKE_SOURCE_DIR})
+    target_link_libraries(${target} PUBLIC ${ARG_DEPS} PRIVATE lckv_warnings ${ARG_PRIVATE_DEPS})
+  else()
+    add_library(${target} INTERFACE)
+    target_include_directories(${target} INTERFACE ${CMAKE_SOURCE_DIR})
+    target_link_libraries(${target} INTERFACE ${ARG_DEPS})
+  endif()
+  add_library(lckv::${ARG_NAME} ALIAS ${target})
+endfunction()
+
+function(lckv_binary)
+  cmake_parse_arguments(ARG "" "NAME" "SRCS;DEPS" ${ARGN})
+  add_executable(${ARG_NAME} ${ARG_SRCS})
+  target_link_libraries(${ARG_NAME} PRIVATE lckv_warnings ${ARG_DEPS})
+  set_target_properties(${ARG_NAME} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
+endfunction()
+
+function(lckv_test)
+  cmake_parse_arguments(ARG "NO_MAIN" "NAME;LABEL;TIMEOUT" "SRCS;DEPS" ${ARGN})
+  if(NOT ARG_LABEL)
+    set(ARG_LABEL unit)
+  endif()
+  if(NOT ARG_TIMEOUT)
+    set(ARG_TIMEOUT 300)
+  endif()
+  add_executable(${ARG_NAME} ${ARG_SRCS})
+  target_link_libraries(${ARG_NAME} PRIVATE lckv_warnings ${ARG_DEPS} GTest::gmock GTest::gtest)
+  if(NOT ARG_NO_MAIN)
+    target_link_libraries(${ARG_NAME} PRIVATE GTest::gtest_main)
+  endif()
+  target_compile_definitions(${ARG_NAME} PRIVATE LCKV_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
+  add_test(NAME ${ARG_NAME} COMMAND ${ARG_NAME})
+  set_tests_properties(${ARG_NAME} PROPERTIES LABELS ${ARG_LABEL} TIMEOUT ${ARG_TIMEOUT})
+endfunction()
+
+function(lckv_proto_library)
+  cmake_parse_arguments(ARG "GRPC" "NAME;PROTO" "DEPS" ${ARGN})
+  set(out ${CMAKE_BINARY_DIR}/generated)
+  file(MAKE_DIRECTORY ${out})
+  string(REGEX REPLACE "\\.proto$" "" stem ${ARG_PROTO})
+  set(generated ${out}/${stem}.pb.cc ${out}/${stem}.pb.h)
+  set(command protobuf::protoc -I ${CMAKE_SOURCE_DIR}/proto --cpp_out=${out})
+  if(ARG_GRPC)
+    list(APPEND generated ${out}/${stem}.grpc.pb.cc ${out}/${stem}.grpc.pb.h)
+    list(APPEND command --grpc_out=${out} --plugin=protoc-gen-grpc=$<TARGET_FILE:gRPC::grpc_cpp_plugin>)
+  endif()
+  add_custom_command(OUTPUT ${generated}
+    COMMAND ${command} ${ARG_PROTO}
+    DEPENDS ${CMAKE_SOURCE_DIR}/proto/${ARG_PROTO}
+    WORKING_DIRECTORY ${CMAKE_SOURCE_DIR}/proto
+    COMMENT "protoc ${ARG_PROTO}" VERBATIM)
+  set(target lckv_${ARG_NAME})
+  add_library(${target} STATIC ${generated})
+  target_include_directories(${target} SYSTEM PUBLIC ${out})
+  target_link_libraries(${target} PUBLIC protobuf::libprotobuf ${ARG_DEPS})
+  if(ARG_GRPC)
+    target_link_libraries(${target} PUBLIC gRPC::grpc++)
+  endif()
+  add_library(lckv::${ARG_NAME} ALIAS ${target})
+endfunction()
