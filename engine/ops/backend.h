@@ -14,8 +14,8 @@
 
 namespace lckv {
 
-// Memory of a backend: host memory on the CPU, device memory on a GPU. Only the backend's ops and copies touch it. Move-only;
-// freed on destruction, which must come before the backend's.
+// Memory of a backend: host memory on the CPU, device memory on a GPU. Only the backend's ops and
+// copies touch it. Move-only; freed on destruction, which must come before the backend's.
 class DeviceBuffer {
  public:
   using Deleter = void (*)(void* context, void* data);
@@ -40,7 +40,8 @@ class DeviceBuffer {
   void* context_ = nullptr;
 };
 
-// A weight matrix in the backend's own layout. Made by PrepareLinear; immutable; must die before its backend.
+// A weight matrix in the backend's own layout. Made by PrepareLinear; immutable; must die before
+// its backend.
 class LinearWeight {
  public:
   virtual ~LinearWeight() = default;
@@ -50,8 +51,9 @@ class LinearWeight {
   virtual size_t size_bytes() const = 0;
 };
 
-// Every pointer in a parameter struct is backend memory (DeviceBuffer), float32 unless it says otherwise, row-major without padding; `rows` may be
-// 0, and then the op does nothing. Outputs never overlap inputs unless the op says so.
+// Every pointer in a parameter struct is backend memory (DeviceBuffer), float32 unless it says
+// otherwise, row-major without padding; `rows` may be 0, and then the op does nothing. Outputs
+// never overlap inputs unless the op says so.
 
 // out[r] = row tokens[r] of `table`. Shapes: tokens int32 [rows], out [rows][table.in_features].
 struct EmbedParams {
@@ -61,7 +63,8 @@ struct EmbedParams {
   float* out;
 };
 
-// out[r] = x[r] / sqrt(mean(x[r]^2) + eps) * weight. Shapes: x, out [rows][size], weight [size]. out may be x.
+// out[r] = x[r] / sqrt(mean(x[r]^2) + eps) * weight. Shapes: x, out [rows][size], weight [size].
+// out may be x.
 struct RmsNormParams {
   const float* x;
   const float* weight;
@@ -71,18 +74,21 @@ struct RmsNormParams {
   float* out;
 };
 
-// out[r] (+)= W x[r] + bias. Shapes: x [rows][in_features], out [rows][out_features], bias [out_features] or null.
+// out[r] (+)= W x[r] + bias. Shapes: x [rows][in_features], out [rows][out_features], bias
+// [out_features] or null.
 struct LinearParams {
   const LinearWeight* weight;
   const float* x;
   const float* bias;
   int32_t rows;
-  bool accumulate;  // add to what `out` holds (the residual stream): out + (W x + bias), in this order
+  bool accumulate;  // add to what `out` holds (the residual stream): out + (W x + bias), in this
+                    // order
   float* out;
 };
 
-// Rotates `heads` heads of each row in place, pairs (i, i + head_dim/2) by the angle positions[r] * frequency[i]. Shapes: x [rows][heads][head_dim],
-// positions int32 [rows]; cos_sin [max_positions][head_dim] = cos of the head_dim/2 angles, then their sines.
+// Rotates `heads` heads of each row in place, pairs (i, i + head_dim/2) by the angle positions[r] *
+// frequency[i]. Shapes: x [rows][heads][head_dim], positions int32 [rows]; cos_sin
+// [max_positions][head_dim] = cos of the head_dim/2 angles, then their sines.
 struct RopeParams {
   float* x;
   const int32_t* positions;
@@ -92,8 +98,9 @@ struct RopeParams {
   int32_t head_dim;
 };
 
-// Writes K and V of each row, rounded to `dtype` (nearest even), to its sequence's own pages. k is already rotated.
-// Shapes: k, v [rows][kv_heads][head_dim], positions int32 [rows], table_of_row int32 [rows] -> tables.
+// Writes K and V of each row, rounded to `dtype` (nearest even), to its sequence's own pages. k is
+// already rotated. Shapes: k, v [rows][kv_heads][head_dim], positions int32 [rows], table_of_row
+// int32 [rows] -> tables.
 struct StoreKvParams {
   const float* k;
   const float* v;
@@ -105,11 +112,12 @@ struct StoreKvParams {
   int32_t rows;
 };
 
-// Scaled dot-product attention over stored K/V with grouped query heads (query head h reads kv head h / (heads / kv_heads)):
-// row r at position p sees the positions j with
+// Scaled dot-product attention over stored K/V with grouped query heads (query head h reads kv head
+// h / (heads / kv_heads)): row r at position p sees the positions j with
 //   j < visible_end of its table,  j < p if nodiag else j <= p,  and j > p - window if window > 0.
-// Nothing visible: the output is zero. Scores and sums are float32 in an order that depends on p and the visible range only.
-// Shapes: q, out [rows][heads][head_dim]; positions, table_of_row int32 [rows].
+// Nothing visible: the output is zero. Scores and sums are float32 in an order that depends on p
+// and the visible range only. Shapes: q, out [rows][heads][head_dim]; positions, table_of_row int32
+// [rows].
 struct AttentionParams {
   const float* q;
   const int32_t* positions;
@@ -126,7 +134,8 @@ struct AttentionParams {
   float* out;
 };
 
-// out[r][i] = silu(gate[r][i]) * up[r][i], silu(x) = x / (1 + exp(-x)). Shapes [rows][size]. out may be gate.
+// out[r][i] = silu(gate[r][i]) * up[r][i], silu(x) = x / (1 + exp(-x)). Shapes [rows][size]. out
+// may be gate.
 struct SwiGluParams {
   const float* gate;
   const float* up;
@@ -135,8 +144,9 @@ struct SwiGluParams {
   float* out;
 };
 
-// The relative change of one pass: for each row  ||new - old||_2 / max(||new||_2, tiny)  over K and V of all kv heads (stored
-// values), old in `previous`, new in `current` (own pages of both tables). out [rows].
+// The relative change of one pass: for each row  ||new - old||_2 / max(||new||_2, tiny)  over K and
+// V of all kv heads (stored values), old in `previous`, new in `current` (own pages of both
+// tables). out [rows].
 struct KvChangeParams {
   const int32_t* positions;
   const int32_t* table_of_row;
@@ -157,33 +167,37 @@ struct GatherRowsParams {
   float* out;
 };
 
-// The one seam between the model and the machine: coarse operations over batches of rows. A row is one token of one
-// sequence.
+// The one seam between the model and the machine: coarse operations over batches of rows. A row is
+// one token of one sequence.
 //
-// Contract of every implementation (design rules 2 and 3): the bits computed for a row depend on that row's inputs
-// and the model only: not on the other rows, their number, the chunk they came in, or the number of threads.
-// Sums have one fixed order. Ops run in call order; they may be asynchronous until Synchronize or a copy to the host.
-// Calls come from one thread at a time (the step loop). Ops cannot fail on valid input; a device error is reported by Synchronize and is fatal to the worker.
+// Contract of every implementation (design rules 2 and 3): the bits computed for a row depend on
+// that row's inputs and the model only: not on the other rows, their number, the chunk they came
+// in, or the number of threads. Sums have one fixed order. Ops run in call order; they may be
+// asynchronous until Synchronize or a copy to the host. Calls come from one thread at a time (the
+// step loop). Ops cannot fail on valid input; a device error is reported by Synchronize and is
+// fatal to the worker.
 class Backend {
  public:
   virtual ~Backend() = default;
 
-  // Everything that decides the bits: backend, kernel revision and what else matters, e.g. "cpu-f32fma-r1". Instruction sets that give the same
-  // bits share a class.
+  // Everything that decides the bits: backend, kernel revision and what else matters, e.g.
+  // "cpu-f32fma-r1". Instruction sets that give the same bits share a class.
   virtual absl::string_view numerics_class() const = 0;
   // For people: device and instruction set.
   virtual std::string description() const = 0;
 
-  // `size_bytes` of zeroed memory, aligned to 64 bytes at least (4096 from 64 KiB on). RESOURCE_EXHAUSTED.
+  // `size_bytes` of zeroed memory, aligned to 64 bytes at least (4096 from 64 KiB on).
+  // RESOURCE_EXHAUSTED.
   virtual absl::StatusOr<DeviceBuffer> Allocate(size_t size_bytes) = 0;
   virtual void CopyToDevice(void* device, const void* host, size_t size_bytes) = 0;
   // Complete when it returns.
   virtual void CopyToHost(void* host, const void* device, size_t size_bytes) = 0;
   virtual absl::Status Synchronize() = 0;
 
-  // Converts `matrix` to `format` and this backend's layout; kF32, kF16, kBf16 keep or convert, kQ8_0 and kQ4_1 quantise unless the
-  // matrix is stored so already. INVALID_ARGUMENT when cols is no multiple of kQuantBlock for a quantised format; RESOURCE_EXHAUSTED.
-  // The host data is not needed afterwards. Runs on all threads.
+  // Converts `matrix` to `format` and this backend's layout; kF32, kF16, kBf16 keep or convert,
+  // kQ8_0 and kQ4_1 quantise unless the matrix is stored so already. INVALID_ARGUMENT when cols is
+  // no multiple of kQuantBlock for a quantised format; RESOURCE_EXHAUSTED. The host data is not
+  // needed afterwards. Runs on all threads.
   virtual absl::StatusOr<std::unique_ptr<LinearWeight>> PrepareLinear(const HostMatrix& matrix,
                                                                       DType format) = 0;
 
@@ -203,7 +217,8 @@ std::unique_ptr<Backend> MakeReferenceBackend();
 
 struct CpuBackendOptions {
   int num_threads = 0;  // 0: one per core
-  // "" = best that the machine has; "generic", "avx2", "avx512": forced. FAILED_PRECONDITION when the machine lacks it.
+  // "" = best that the machine has; "generic", "avx2", "avx512": forced. FAILED_PRECONDITION when
+  // the machine lacks it.
   std::string isa;
 };
 absl::StatusOr<std::unique_ptr<Backend>> MakeCpuBackend(const CpuBackendOptions& options);

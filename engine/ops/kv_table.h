@@ -4,14 +4,17 @@
 
 namespace lckv {
 
-// How attention and the KV writer find one sequence's keys and values of one layer. Plain data: a CUDA backend copies it to
-// the device as it is. Pages are KV pages (engine/kv/page_layout.h) or pass buffers with the same inner layout
-//   [kv_head]{ K: [T][head_dim], V: [T][head_dim] }   starting `*_offset_bytes` after the page's address.
+// How attention and the KV writer find one sequence's keys and values of one layer. Plain data: a
+// CUDA backend copies it to the device as it is. Pages are KV pages (engine/kv/page_layout.h) or
+// pass buffers with the same inner layout
+//   [kv_head]{ K: [T][head_dim], V: [T][head_dim] }   starting `*_offset_bytes` after the page's
+//   address.
 //
 // Position j lies in slot j % T of
 //   past_pages[j / T]                         if j <  split   (earlier segments)
 //   own_pages[j / T - own_first_page]         if j >= split   (the segment being evaluated)
-// Decode rows and acyclic layers have one table for both: own_pages == past_pages, own_first_page == 0, equal offsets.
+// Decode rows and acyclic layers have one table for both: own_pages == past_pages, own_first_page
+// == 0, equal offsets.
 struct KvTable {
   void* const* past_pages = nullptr;  // device-visible array of page addresses
   void* const* own_pages = nullptr;
@@ -19,7 +22,8 @@ struct KvTable {
   int64_t own_offset_bytes = 0;
   int32_t own_first_page = 0;
   int32_t split = 0;
-  // Positions from here on are invisible to every row (first pass of a segment: == split); INT32_MAX: no such limit.
+  // Positions from here on are invisible to every row (first pass of a segment: == split);
+  // INT32_MAX: no such limit.
   int32_t visible_end = INT32_MAX;
 };
 

@@ -1,0 +1,32 @@
+#include "engine/ops/backend.h"
+
+#include <utility>
+
+namespace lckv {
+
+DeviceBuffer::DeviceBuffer(DeviceBuffer&& other) noexcept
+    : data_(std::exchange(other.data_, nullptr)),
+      size_bytes_(std::exchange(other.size_bytes_, 0)),
+      deleter_(std::exchange(other.deleter_, nullptr)),
+      context_(std::exchange(other.context_, nullptr)) {}
+
+DeviceBuffer& DeviceBuffer::operator=(DeviceBuffer&& other) noexcept {
+  if (this != &other) {
+    Reset();
+    data_ = std::exchange(other.data_, nullptr);
+    size_bytes_ = std::exchange(other.size_bytes_, 0);
+    deleter_ = std::exchange(other.deleter_, nullptr);
+    context_ = std::exchange(other.context_, nullptr);
+  }
+  return *this;
+}
+
+void DeviceBuffer::Reset() {
+  if (deleter_ != nullptr) deleter_(context_, data_);
+  data_ = nullptr;
+  size_bytes_ = 0;
+  deleter_ = nullptr;
+  context_ = nullptr;
+}
+
+}  // namespace lckv

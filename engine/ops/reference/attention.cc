@@ -1,0 +1,70 @@
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "engine/ops/kv_address.h"
+#include "engine/ops/reference/reference_ops.h"
+
+namespace lckv::reference {
+namespace {
+
+// Softmax of `scores` in place.
+void Softmax(std::vector<double>& scores) {
+  double largest = -std::numeric_limits<double>::infinity();
+  for (double score : scores) largest = std::max(largest, score);
+  double sum = 0;
+  for (double& score : scores) {
+    score = std::exp(score - largest);
+    sum += score;
+  }
+  for (double& score : scores) score /= sum;
+}
+
+// One query head of one row: q, out [head_dim].
+void AttendHead(const AttentionParams& params, int64_t row, int32_t kv_head, const float* q,
+                float* out) {
+  const KvShape& shape = params.shape;
+  const KvTable& table = params.tables[params.table_of_row[row]];
+  const int64_t element_bytes = BytesOf(params.dtype, 1);
+  const KvRange range = VisibleRange(table, params.positions[row], params.window, params.nodiag);
+  const auto key_at = [&](int32_t position) {
+    return KvKey(KvPage(table, shape, position), shape, kv_head, position, element_bytes);
+  };
+
+  std::vector<double> weights;
+  for (int32_t j = range.begin; j < range.end; ++j) {
+    double dot = 0;
+    for (int32_t i = 0; i < shape.head_dim; ++i) {
+      dot += static_cast<double>(q[i]) * LoadKv(key_at(j), params.dtype, i);
+    }
+    weights.push_back(dot * static_cast<double>(params.scale));
+  }
+  Softmax(weights);
+
+  std::vector<double> sum(static_cast<size_t>(shape.head_dim), 0.0);
+  for (int32_t j = range.begin; j < range.end; ++j) {
+    const uint8_t* value = key_at(j) + shape.value_offset_bytes;
+    for (int32_t i = 0; i < shape.head_dim; ++i) {
+      sum[static_cast<size_t>(i)] +=
+          weights[static_cast<size_t>(j - range.begin)] * LoadKv(value, params.dtype, i);
+    }
+  }
+  for (int32_t i = 0; i < shape.head_dim; ++i) {
+    out[i] = static_cast<float>(sum[static_cast<size_t>(i)]);
+  }
+}
+
+}  // namespace
+
+void Attention(const AttentionParams& params) {
+  const int32_t group = params.heads / params.shape.kv_heads;
+  for (int64_t r = 0; r < params.rows; ++r) {
+    for (int32_t h = 0; h < params.heads; ++h) {
+      const int64_t offset = (r * params.heads + h) * params.shape.head_dim;
+      AttendHead(params, r, h / group, params.q + offset, params.out + offset);
+    }
+  }
+}
+
+}  // namespace lckv::reference
