@@ -10,8 +10,9 @@
 
 namespace lckv {
 
-// A FIFO of at most `capacity` items between any number of threads. Full: TryPush says so at once, nothing waits to
-// get in. Closed: no push succeeds any more; pops hand out what is left, then nothing.
+// A FIFO of at most `capacity` items between any number of threads. Full: TryPush says so at once,
+// nothing waits to get in. Closed: no push succeeds any more; pops hand out what is left, then
+// nothing.
 template <typename T>
 class BoundedQueue {
  public:

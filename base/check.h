@@ -1,6 +1,7 @@
 #pragma once
 
-// Checks for programmer errors. The world's errors (files, peers, requests) are absl::Status, never a check.
+// Checks for programmer errors. The world's errors (files, peers, requests) are absl::Status, never
+// a check.
 
 #include <cstdio>
 #include <cstdlib>

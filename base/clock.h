@@ -5,7 +5,8 @@
 
 namespace lckv {
 
-// The time seam: what decides by time takes a Clock, so that tests turn the hands themselves. Thread-safe.
+// The time seam: what decides by time takes a Clock, so that tests turn the hands themselves.
+// Thread-safe.
 class Clock {
  public:
   virtual ~Clock() = default;

@@ -28,8 +28,9 @@ constexpr std::array<uint32_t, 256> kTable = MakeTable();
 
 #if defined(__x86_64__)
 
-// CRCs of three neighbouring lanes are computed at once (the instruction has a latency of three cycles) and joined
-// by shifting the first over the length of the others: multiplication by x^(8*length) modulo the polynomial.
+// CRCs of three neighbouring lanes are computed at once (the instruction has a latency of three
+// cycles) and joined by shifting the first over the length of the others: multiplication by
+// x^(8*length) modulo the polynomial.
 constexpr size_t kLaneBytes = 1024;
 
 constexpr uint32_t ShiftByZeros(uint32_t crc, size_t bytes) {
@@ -61,7 +62,8 @@ uint64_t Load64(const uint8_t* p) {
   return value;
 }
 
-__attribute__((target("sse4.2"))) uint32_t ExtendSse42(uint32_t crc, const uint8_t* p, size_t size) {
+__attribute__((target("sse4.2"))) uint32_t ExtendSse42(uint32_t crc, const uint8_t* p,
+                                                       size_t size) {
   static const ShiftTable one_lane = MakeShiftTable(kLaneBytes);
   static const ShiftTable two_lanes = MakeShiftTable(2 * kLaneBytes);
   uint64_t state = crc ^ 0xFFFFFFFFu;

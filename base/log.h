@@ -3,7 +3,8 @@
 // Structured log lines: one JSON object a line on standard error, written by spdlog. Thread-safe.
 //
 //   LogInfo("session restored", {{"session", id}, {"tokens", 128}, {"trace", trace_id}});
-//   {"ts":"2026-01-02T03:04:05.678Z","level":"info","msg":"session restored","session":"…","tokens":128,…}
+//   {"ts":"2026-01-02T03:04:05.678Z","level":"info","msg":"session
+//   restored","session":"…","tokens":128,…}
 //
 // Never put prompt or output text, keys or tokens of users into a field.
 
@@ -24,7 +25,8 @@ struct LogField {
   LogField(absl::string_view k, const char* v) : LogField(k, absl::string_view(v)) {}
   LogField(absl::string_view k, bool v) : key(k), kind(Kind::kBool), integer(v) {}
   LogField(absl::string_view k, double v) : key(k), kind(Kind::kDouble), real(v) {}
-  template <typename T, std::enable_if_t<std::is_integral_v<T> && !std::is_same_v<T, bool>, int> = 0>
+  template <typename T,
+            std::enable_if_t<std::is_integral_v<T> && !std::is_same_v<T, bool>, int> = 0>
   LogField(absl::string_view k, T v) : key(k), kind(Kind::kInt), integer(static_cast<int64_t>(v)) {}
 
   enum class Kind { kString, kInt, kDouble, kBool };

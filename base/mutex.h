@@ -1,7 +1,7 @@
 #pragma once
 
-// std::mutex with clang's thread-safety annotations. Not absl::Mutex: Debian's Abseil is built without TSan
-// instrumentation, so every use of it would be reported as a race.
+// std::mutex with clang's thread-safety annotations. Not absl::Mutex: Debian's Abseil is built
+// without TSan instrumentation, so every use of it would be reported as a race.
 
 #include <condition_variable>
 #include <mutex>
@@ -48,8 +48,8 @@ class CondVar {
   bool WaitWithTimeout(Mutex& mu, absl::Duration timeout) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) {
     std::unique_lock<std::mutex> lock(mu.mu_, std::adopt_lock);
     // A system-clock wait: pthread_cond_clockwait is not intercepted by GCC 12's TSan.
-    const auto status =
-        cv_.wait_until(lock, std::chrono::system_clock::now() + absl::ToChronoMicroseconds(timeout));
+    const auto status = cv_.wait_until(
+        lock, std::chrono::system_clock::now() + absl::ToChronoMicroseconds(timeout));
     lock.release();
     return status == std::cv_status::timeout;
   }

@@ -1,7 +1,8 @@
 #pragma once
 
-// LCKV_RETURN_IF_ERROR(expr);              returns the status of `expr` from this function unless it is OK
-// LCKV_ASSIGN_OR_RETURN(auto x, expr);     x = value of the StatusOr `expr`, or returns its status
+// LCKV_RETURN_IF_ERROR(expr);              returns the status of `expr` from this function unless
+// it is OK LCKV_ASSIGN_OR_RETURN(auto x, expr);     x = value of the StatusOr `expr`, or returns
+// its status
 
 #include <utility>
 
@@ -12,7 +13,8 @@
 
 namespace lckv {
 
-// `status` with "prefix: " put in front of its message; code and payloads stay. An OK status is returned as it is.
+// `status` with "prefix: " put in front of its message; code and payloads stay. An OK status is
+// returned as it is.
 inline absl::Status Annotate(const absl::Status& status, absl::string_view prefix) {
   if (status.ok()) return status;
   absl::Status annotated(status.code(), absl::StrCat(prefix, ": ", status.message()));
@@ -27,11 +29,11 @@ inline absl::Status Annotate(const absl::Status& status, absl::string_view prefi
 #define LCKV_STATUS_CONCAT_INNER(a, b) a##b
 #define LCKV_STATUS_CONCAT(a, b) LCKV_STATUS_CONCAT_INNER(a, b)
 
-#define LCKV_RETURN_IF_ERROR(expr)                  \
-  do {                                              \
+#define LCKV_RETURN_IF_ERROR(expr)                                \
+  do {                                                            \
     if (absl::Status lckv_status_ = (expr); !lckv_status_.ok()) { \
-      return lckv_status_;                          \
-    }                                               \
+      return lckv_status_;                                        \
+    }                                                             \
   } while (false)
 
 #define LCKV_ASSIGN_OR_RETURN(lhs, expr) \

@@ -40,11 +40,12 @@ absl::StatusOr<int64_t> ParseBytes(absl::string_view text) {
   }
   double value = 0;
   if (!absl::SimpleAtod(number, &value) || !std::isfinite(value) || value < 0) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("not a size: \"", text, "\" (expected a number and B, KiB, MiB, GiB, kB, MB or GB)"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "not a size: \"", text, "\" (expected a number and B, KiB, MiB, GiB, kB, MB or GB)"));
   }
   const double bytes = value * factor;
-  if (bytes > 4.6e18) return absl::InvalidArgumentError(absl::StrCat("size too large: \"", text, "\""));
+  if (bytes > 4.6e18)
+    return absl::InvalidArgumentError(absl::StrCat("size too large: \"", text, "\""));
   return static_cast<int64_t>(bytes);
 }
 

@@ -21,8 +21,8 @@ absl::StatusOr<PageLayout> PageLayout::Create(const std::vector<Producer>& produ
         absl::StrCat("page layout: KV format ", Name(dtype), " is not supported"));
   }
   if (tokens_per_page <= 0 || tokens_per_page % 16 != 0) {
-    return absl::InvalidArgumentError(absl::StrCat("page layout: tokens_per_page must be a positive multiple of 16, got ",
-                                                   tokens_per_page));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "page layout: tokens_per_page must be a positive multiple of 16, got ", tokens_per_page));
   }
   PageLayout layout;
   layout.dtype_ = dtype;
@@ -36,7 +36,8 @@ absl::StatusOr<PageLayout> PageLayout::Create(const std::vector<Producer>& produ
     const auto index = static_cast<size_t>(producer.layer);
     if (layout.by_layer_.size() <= index) layout.by_layer_.resize(index + 1, -1);
     if (layout.by_layer_[index] >= 0) {
-      return absl::InvalidArgumentError(absl::StrCat("page layout: layer ", producer.layer, " twice"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("page layout: layer ", producer.layer, " twice"));
     }
     layout.by_layer_[index] = static_cast<int>(layout.producers_.size());
     layout.producers_.push_back({producer.layer, producer.kv_heads, producer.head_dim, offset});

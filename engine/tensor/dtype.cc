@@ -76,10 +76,11 @@ uint16_t F32ToF16(float value) {
   const auto bits = std::bit_cast<uint32_t>(value);
   const auto sign = static_cast<uint16_t>((bits >> 16) & 0x8000u);
   const uint32_t magnitude = bits & 0x7FFFFFFFu;
-  if (magnitude > 0x7F800000u) return static_cast<uint16_t>(sign | 0x7E00u);  // NaN
+  if (magnitude > 0x7F800000u) return static_cast<uint16_t>(sign | 0x7E00u);   // NaN
   if (magnitude >= 0x47800000u) return static_cast<uint16_t>(sign | 0x7C00u);  // >= 65536, infinity
   if (magnitude < 0x38800000u) {
-    // Below the smallest normal number 2^-14: a multiple of 2^-24, rounded to nearest even by the conversion.
+    // Below the smallest normal number 2^-14: a multiple of 2^-24, rounded to nearest even by the
+    // conversion.
     const float scaled = std::ldexp(std::bit_cast<float>(magnitude), 24);
     return static_cast<uint16_t>(sign | static_cast<uint16_t>(std::lrint(scaled)));
   }

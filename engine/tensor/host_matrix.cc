@@ -77,7 +77,8 @@ void QuantizeQ4_1(const float* values, int64_t count, uint8_t* out) {
 
 void DequantizeRow(const HostMatrix& matrix, int64_t row, float* out) {
   LCKV_CHECK(row >= 0 && row < matrix.rows);
-  const auto* in = static_cast<const uint8_t*>(matrix.data) + row * BytesOf(matrix.dtype, matrix.cols);
+  const auto* in =
+      static_cast<const uint8_t*>(matrix.data) + row * BytesOf(matrix.dtype, matrix.cols);
   switch (matrix.dtype) {
     case DType::kF32:
       std::memcpy(out, in, static_cast<size_t>(matrix.cols) * sizeof(float));

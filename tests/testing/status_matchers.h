@@ -1,7 +1,8 @@
 #pragma once
 
 // EXPECT_OK(expr); ASSERT_OK(expr); ASSERT_OK_AND_ASSIGN(auto x, expr_returning_StatusOr);
-// EXPECT_THAT(expr, StatusIs(absl::StatusCode::kNotFound)); EXPECT_THAT(expr, StatusIs(code, HasSubstr("…")));
+// EXPECT_THAT(expr, StatusIs(absl::StatusCode::kNotFound)); EXPECT_THAT(expr, StatusIs(code,
+// HasSubstr("…")));
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
