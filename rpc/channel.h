@@ -1,0 +1,25 @@
+#pragma once
+
+#include <grpcpp/channel.h>
+#include <grpcpp/server_builder.h>
+
+#include <memory>
+#include <string>
+
+namespace lckv {
+
+// The largest message that any of our services accepts. A manifest of 2^20 tokens with its pages
+// and extents is the largest that is sent: 5 bytes a token at most, about 100 bytes a page of 16
+// tokens.
+inline constexpr int kMaxMessageBytes = 16 << 20;
+
+// A channel to `address` (host:port), without transport security. It connects when it is first
+// used. Keepalive: a ping after 30 s of silence while calls are running, dead after 10 s without an
+// answer. Reconnects after 0.1 s, then at most every 2 s. Compressed messages are refused (a small
+// one can unpack to a large one). Channels share no connection with others of the same address.
+std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address);
+
+// The server's half of the same settings.
+void ApplyServerSettings(grpc::ServerBuilder& builder);
+
+}  // namespace lckv
