@@ -13,9 +13,10 @@
 
 namespace lckv {
 
-// The weights of one transformer block. Matrices are [out][in]; vectors are 1 x n. An absent bias has data == nullptr.
-// k_proj, v_proj are present for producers only (superfluous ones in the file are ignored).
-// Rows of q_proj and k_proj are in the rotate-half convention (pairs (i, i + head_dim/2)), whatever the file's convention.
+// The weights of one transformer block. Matrices are [out][in]; vectors are 1 x n. An absent bias
+// has data == nullptr. k_proj, v_proj are present for producers only (superfluous ones in the file
+// are ignored). Rows of q_proj and k_proj are in the rotate-half convention (pairs (i, i +
+// head_dim/2)), whatever the file's convention.
 struct LayerTensors {
   HostMatrix input_norm, post_attention_norm;
   HostMatrix q_proj, k_proj, v_proj, o_proj;
@@ -27,42 +28,50 @@ struct LayerTensors {
 struct ModelTensors {
   HostMatrix embedding;  // [vocab][hidden]
   HostMatrix final_norm;
-  HostMatrix lm_head;    // [vocab][hidden]; equals `embedding` (same data pointer) when tied
+  HostMatrix lm_head;  // [vocab][hidden]; equals `embedding` (same data pointer) when tied
   std::vector<LayerTensors> layers;
 };
 
-// A model on disk: an HF directory (config.json + model.safetensors, or shards with model.safetensors.index.json; F32, F16, BF16),
-// or a GGUF v3 file (F32, F16, BF16, Q8_0, Q4_1; architecture "llama"). Tensors point into mapped files (or into
-// buffers owned here where rows had to be permuted) and live as long as this object. Thread-safe after Open.
+// A model on disk: an HF directory (config.json + model.safetensors, or shards with
+// model.safetensors.index.json; F32, F16, BF16), or a GGUF v3 file (F32, F16, BF16, Q8_0, Q4_1;
+// architecture "llama"). Tensors point into mapped files (or into buffers owned here where rows had
+// to be permuted) and live as long as this object. Thread-safe after Open.
 class Checkpoint {
  public:
   struct Options {
     std::string layer_map;  // not empty: overrides the config's
   };
 
-  // Opens and checks everything: each tensor's presence, shape and format, each offset. Errors name file and tensor or field:
-  // NOT_FOUND (no such file, missing tensor), INVALID_ARGUMENT (malformed, wrong shape), UNIMPLEMENTED (format not supported).
-  static absl::StatusOr<std::unique_ptr<Checkpoint>> Open(const std::string& path, const Options& options);
+  // Opens and checks everything: each tensor's presence, shape and format, each offset. Errors name
+  // file and tensor or field: NOT_FOUND (no such file, missing tensor), INVALID_ARGUMENT
+  // (malformed, wrong shape), UNIMPLEMENTED (format not supported).
+  static absl::StatusOr<std::unique_ptr<Checkpoint>> Open(const std::string& path,
+                                                          const Options& options);
 
-  // Random weights for speed work: normal values with deviation 0.02, the same on every machine for a seed, in `dtype`.
-  // `config_json` as for ModelConfig::FromHfJson.
-  static absl::StatusOr<std::unique_ptr<Checkpoint>> Random(absl::string_view config_json, uint64_t seed,
-                                                            DType dtype, const Options& options);
+  // Random weights for speed work: normal values with deviation 0.02, the same on every machine for
+  // a seed, in `dtype`. `config_json` as for ModelConfig::FromHfJson.
+  static absl::StatusOr<std::unique_ptr<Checkpoint>> Random(absl::string_view config_json,
+                                                            uint64_t seed, DType dtype,
+                                                            const Options& options);
   virtual ~Checkpoint() = default;
 
   virtual const ModelConfig& config() const = 0;
   virtual const ModelTensors& tensors() const = 0;
-  // Where the tokenizer is: the GGUF file itself, or the directory's tokenizer.json. Empty: none there.
+  // Where the tokenizer is: the GGUF file itself, or the directory's tokenizer.json. Empty: none
+  // there.
   virtual const std::string& tokenizer_path() const = 0;
   // Jinja text of the chat template; empty when the checkpoint has none.
   virtual const std::string& chat_template() const = 0;
-  // SHA-256 over all weight files' bytes (hashed in parallel) in a fixed order. Cached beside nothing: remembered per file
-  // identity (device, inode, size, mtime) in $XDG_CACHE_HOME/lckv or ~/.cache/lckv so that a restart is quick.
+  // SHA-256 over all weight files' bytes (hashed in parallel) in a fixed order. Cached beside
+  // nothing: remembered per file identity (device, inode, size, mtime) in $XDG_CACHE_HOME/lckv or
+  // ~/.cache/lckv so that a restart is quick.
   virtual absl::StatusOr<Sha256Digest> WeightsDigest() const = 0;
 };
 
-// The fingerprint of design section 2: SHA-256 over weights digest, config, layer map, RoPE parameters, KV dtype and page
-// layout version. Two engines with equal fingerprints may exchange KV.
-absl::StatusOr<Sha256Digest> Fingerprint(const Checkpoint& checkpoint, DType kv_dtype, int tokens_per_page);
+// The fingerprint of design section 2: SHA-256 over weights digest, config, layer map, RoPE
+// parameters, KV dtype and page layout version. Two engines with equal fingerprints may exchange
+// KV.
+absl::StatusOr<Sha256Digest> Fingerprint(const Checkpoint& checkpoint, DType kv_dtype,
+                                         int tokens_per_page);
 
 }  // namespace lckv

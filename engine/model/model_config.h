@@ -10,20 +10,30 @@
 
 namespace lckv {
 
-enum class RopeScalingKind { kNone, kLinear, kLlama3 };
+enum class RopeScalingKind { kNone, kLinear, kLlama3, kTable };
 
 struct RopeScaling {
   RopeScalingKind kind = RopeScalingKind::kNone;
-  double factor = 1;
+  double factor = 1;  // kLinear, kLlama3
   // kLlama3 only (Llama 3.1):
   double low_freq_factor = 1;
   double high_freq_factor = 4;
   int64_t original_max_positions = 8192;
+  // kTable only: what each frequency is divided by [head_dim / 2], as GGUF stores it in
+  // rope_freqs.weight.
+  std::vector<double> divisors;
 };
 
-// Everything that a checkpoint's config decides, whatever file format it came from. A validated value: whoever holds
-// one from the parsers below may rely on every range named here.
+// Everything that a checkpoint's config decides, whatever file format it came from. A validated
+// value: whoever holds one from the parsers below may rely on every range named here.
 struct ModelConfig {
+  static constexpr int64_t kMaxSize = int64_t{1} << 20;  // of each dimension of a weight matrix
+  static constexpr int kMaxLayers = 1024;
+  static constexpr int kMaxHeadDim = 1024;
+  static constexpr int64_t kMaxPositions = int64_t{1} << 24;
+  static constexpr int kMaxPasses = 1024;  // forward_passes + backward_passes
+  static constexpr size_t kMaxEosTokens = 64;
+
   std::string architecture;  // "llama", "lckv-llama" or "opt-llama"
   std::string name;          // for people; may be empty
   int hidden_size = 0;
@@ -48,16 +58,18 @@ struct ModelConfig {
   int backward_passes = 2;    // b
   bool use_sequential = false;
 
-  int bos_token = -1;               // -1: none
-  std::vector<int> eos_tokens;      // may be empty
+  int bos_token = -1;           // -1: none
+  std::vector<int> eos_tokens;  // may be empty
 
   // nodiag(i): layer i does not see its own position.
   bool nodiag(int layer) const { return force_nodiag || layer_map.attends_up(layer); }
   // K: passes of an input segment unless the session asks otherwise; 1 for acyclic maps.
   int default_passes() const { return layer_map.cyclic() ? forward_passes + backward_passes : 1; }
 
-  // Reads HF config.json text of `llama`, `lckv-llama` and the older `opt-llama` (conversion: design section 4,
-  // shared reference 1.7). `generation_json` may be empty; its eos_token_id is added. INVALID_ARGUMENT names the field.
+  // Reads HF config.json text of `llama`, `lckv-llama` and the older `opt-llama` of the public LCKV
+  // code. `generation_json` may be empty; its eos_token_id is added. Errors name the field:
+  // INVALID_ARGUMENT for what is malformed or out of range, UNIMPLEMENTED for what a well-formed
+  // config asks for and this engine does not compute.
   static absl::StatusOr<ModelConfig> FromHfJson(absl::string_view config_json,
                                                 absl::string_view generation_json);
   // Replaces the layer map. INVALID_ARGUMENT as LayerMap::Parse.
@@ -66,8 +78,9 @@ struct ModelConfig {
   absl::Status Validate() const;
 };
 
-// Inverse frequencies [head_dim / 2] in radians a position, with scaling applied (linear: all divided by factor; llama3:
-// the piecewise rule of the Llama 3.1 reference code).
+// Inverse frequencies [head_dim / 2] in radians a position, with scaling applied (linear: all
+// divided by factor; llama3: the piecewise rule of the Llama 3.1 reference code; table: each by
+// its divisor).
 std::vector<double> RopeInverseFrequencies(const ModelConfig& config);
 
 }  // namespace lckv
