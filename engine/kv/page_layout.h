@@ -8,6 +8,9 @@
 
 namespace lckv {
 
+// Appears in fingerprints; grows with every change of the layout below.
+inline constexpr int kPageLayoutVersion = 1;
+
 // Where a producer's K and V lie inside a page.
 struct ProducerLayout {
   int layer = 0;  // the producing layer

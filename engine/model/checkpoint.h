@@ -44,12 +44,14 @@ class Checkpoint {
 
   // Opens and checks everything: each tensor's presence, shape and format, each offset. Errors name
   // file and tensor or field: NOT_FOUND (no such file, missing tensor), INVALID_ARGUMENT
-  // (malformed, wrong shape), UNIMPLEMENTED (format not supported).
+  // (malformed, wrong shape), UNIMPLEMENTED (format not supported). A file that changes under an
+  // open checkpoint is out of contract: replace files by rename.
   static absl::StatusOr<std::unique_ptr<Checkpoint>> Open(const std::string& path,
                                                           const Options& options);
 
   // Random weights for speed work: normal values with deviation 0.02, the same on every machine for
-  // a seed, in `dtype`. `config_json` as for ModelConfig::FromHfJson.
+  // a seed, in `dtype`; norms are ones, biases float32. `config_json` as for
+  // ModelConfig::FromHfJson. RESOURCE_EXHAUSTED when this machine has less memory.
   static absl::StatusOr<std::unique_ptr<Checkpoint>> Random(absl::string_view config_json,
                                                             uint64_t seed, DType dtype,
                                                             const Options& options);
@@ -62,15 +64,15 @@ class Checkpoint {
   virtual const std::string& tokenizer_path() const = 0;
   // Jinja text of the chat template; empty when the checkpoint has none.
   virtual const std::string& chat_template() const = 0;
-  // SHA-256 over all weight files' bytes (hashed in parallel) in a fixed order. Cached beside
-  // nothing: remembered per file identity (device, inode, size, mtime) in $XDG_CACHE_HOME/lckv or
-  // ~/.cache/lckv so that a restart is quick.
+  // SHA-256 over all weight files' bytes (hashed in parallel) in a fixed order. Remembered per file
+  // identity (device, inode, size, times) in $XDG_CACHE_HOME/lckv or ~/.cache/lckv so that a
+  // restart is quick. Random weights: over what they are made from.
   virtual absl::StatusOr<Sha256Digest> WeightsDigest() const = 0;
 };
 
-// The fingerprint of design section 2: SHA-256 over weights digest, config, layer map, RoPE
-// parameters, KV dtype and page layout version. Two engines with equal fingerprints may exchange
-// KV.
+// SHA-256 over weights digest, config (but for names and special tokens), layer map, RoPE
+// parameters, KV dtype, page layout version and tokens per page. Two engines with equal
+// fingerprints may exchange KV. Errors as Checkpoint::WeightsDigest.
 absl::StatusOr<Sha256Digest> Fingerprint(const Checkpoint& checkpoint, DType kv_dtype,
                                          int tokens_per_page);
 

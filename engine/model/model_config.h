@@ -10,7 +10,8 @@
 
 namespace lckv {
 
-enum class RopeScalingKind { kNone, kLinear, kLlama3, kTable };
+// The numeric values appear in fingerprints: never renumber.
+enum class RopeScalingKind { kNone = 0, kLinear = 1, kLlama3 = 2, kTable = 3 };
 
 struct RopeScaling {
   RopeScalingKind kind = RopeScalingKind::kNone;

@@ -1,0 +1,120 @@
+// Checkpoints with made-up weights.
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "base/sha256.h"
+#include "base/status_macros.h"
+#include "base/units.h"
+#include "engine/model/parallel_for.h"
+#include "engine/model/tensor_source.h"
+
+namespace lckv {
+namespace {
+
+constexpr float kDeviation = 0.02f;
+constexpr int64_t kRowsPerTask = 64;
+
+// The finaliser of SplitMix64: a bijection of 64-bit numbers that mixes every bit into every other.
+uint64_t Mix(uint64_t x) {
+  x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9u;
+  x = (x ^ (x >> 27)) * 0x94D049BB133111EBu;
+  return x ^ (x >> 31);
+}
+
+// Nearly normal: the sum of four uniform 16-bit numbers, centred. Only integers are added, so that
+// every machine gets the same bits; a single multiplication scales them.
+float NormalValue(uint64_t key, uint64_t index) {
+  const uint64_t bits = Mix(key + (index + 1) * 0x9E3779B97F4A7C15u);
+  const auto sum = static_cast<int32_t>((bits & 0xFFFF) + ((bits >> 16) & 0xFFFF) +
+                                        ((bits >> 32) & 0xFFFF) + (bits >> 48));
+  constexpr float kSumDeviation = 37837.23f;  // 65536 / sqrt(3)
+  return static_cast<float>(sum - 131070) * (kDeviation / kSumDeviation);
+}
+
+// Matrices in `dtype`; vectors in float32, those of norms all ones.
+class RandomSource final : public TensorSource {
+ public:
+  RandomSource(uint64_t seed, DType dtype) : seed_(seed), dtype_(dtype) {}
+
+  absl::StatusOr<HostMatrix> Load(const std::string& name, int64_t rows, int64_t cols) override {
+    HostMatrix matrix;
+    matrix.dtype = rows == 1 ? DType::kF32 : dtype_;
+    matrix.rows = rows;
+    matrix.cols = cols;
+    if (IsQuantized(matrix.dtype) && cols % kQuantBlock != 0) {
+      return absl::InvalidArgumentError(absl::StrCat("random weights: tensor \"", name,
+                                                     "\" has rows of ", cols, " values, ",
+                                                     Name(dtype_), " needs multiples of 32"));
+    }
+    const int64_t row_bytes = BytesOf(matrix.dtype, cols);
+    LCKV_RETURN_IF_ERROR(CheckMemory(rows * row_bytes));
+    LCKV_ASSIGN_OR_RETURN(std::unique_ptr<uint8_t[]> buffer, AllocateBytes(rows * row_bytes));
+    Fill(name, matrix, row_bytes, buffer.get());
+    matrix.data = buffer.get();
+    buffers_.push_back(std::move(buffer));
+    return matrix;
+  }
+
+  std::vector<std::unique_ptr<uint8_t[]>> TakeBuffers() { return std::move(buffers_); }
+
+ private:
+  // The system would promise more than it has and kill us later.
+  absl::Status CheckMemory(int64_t size_bytes) {
+    total_bytes_ += size_bytes;
+    const int64_t memory_bytes = int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE);
+    if (total_bytes_ <= memory_bytes) return absl::OkStatus();
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "random weights: the model is larger than this machine's ", FormatBytes(memory_bytes)));
+  }
+
+  void Fill(const std::string& name, const HostMatrix& matrix, int64_t row_bytes, uint8_t* out) {
+    const bool is_norm = matrix.rows == 1 && absl::StrContains(name, "norm");
+    // Each tensor has its own stream, whatever else is loaded.
+    const Sha256Digest digest = Sha256Of(absl::StrCat(seed_, " ", name));
+    uint64_t key = 0;
+    for (size_t i = 0; i < sizeof(key); ++i) key |= uint64_t{digest[i]} << (8 * i);
+
+    ParallelFor(CeilDiv(matrix.rows, kRowsPerTask), LoadThreads(), [&](int64_t task) {
+      std::vector<float> values(static_cast<size_t>(matrix.cols), 1.0f);
+      const int64_t end = std::min(matrix.rows, (task + 1) * kRowsPerTask);
+      for (int64_t row = task * kRowsPerTask; row < end; ++row) {
+        for (int64_t col = 0; col < matrix.cols && !is_norm; ++col) {
+          const auto index = static_cast<uint64_t>(row * matrix.cols + col);
+          values[static_cast<size_t>(col)] = NormalValue(key, index);
+        }
+        QuantizeRow(values.data(), matrix.cols, matrix.dtype, out + row * row_bytes);
+      }
+    });
+  }
+
+  const uint64_t seed_;
+  const DType dtype_;
+  int64_t total_bytes_ = 0;
+  std::vector<std::unique_ptr<uint8_t[]>> buffers_;
+};
+
+}  // namespace
+
+absl::StatusOr<CheckpointParts> MakeRandom(absl::string_view config_json, uint64_t seed,
+                                           DType dtype, const Checkpoint::Options& options) {
+  CheckpointParts parts;
+  LCKV_ASSIGN_OR_RETURN(parts.config, ModelConfig::FromHfJson(config_json, ""));
+  if (!options.layer_map.empty()) {
+    LCKV_RETURN_IF_ERROR(parts.config.OverrideLayerMap(options.layer_map));
+  }
+  RandomSource source(seed, dtype);
+  LCKV_ASSIGN_OR_RETURN(parts.tensors, LoadTensors(parts.config, kHfNames, source));
+  parts.buffers = source.TakeBuffers();
+  // The shapes are in the fingerprint through the config.
+  parts.generated_from = absl::StrCat("lckv random weights 1\n", seed, "\n", Name(dtype), "\n");
+  return parts;
+}
+
+}  // namespace lckv
