@@ -1,0 +1,69 @@
+#include "services/common/trace_context.h"
+
+#include <algorithm>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "services/common/ids.h"
+
+namespace lckv {
+namespace {
+
+constexpr char kTraceparent[] = "traceparent";
+constexpr size_t kTraceparentSize = 2 + 1 + 32 + 1 + 16 + 1 + 2;
+
+bool IsLowerHex(absl::string_view text) {
+  return std::all_of(text.begin(), text.end(),
+                     [](char c) { return absl::ascii_isdigit(c) || (c >= 'a' && c <= 'f'); });
+}
+
+bool AllZero(absl::string_view text) {
+  return std::all_of(text.begin(), text.end(), [](char c) { return c == '0'; });
+}
+
+int HexValue(char c) { return c <= '9' ? c - '0' : c - 'a' + 10; }
+
+std::string RandomSpanId() {
+  // The last bit is set because an all-zero id is not one.
+  return absl::StrFormat("%016x", RandomU64() | 1);
+}
+
+}  // namespace
+
+std::optional<TraceContext> ParseTraceparent(absl::string_view header) {
+  if (header.size() != kTraceparentSize || header.substr(0, 3) != "00-" || header[35] != '-' ||
+      header[52] != '-') {
+    return std::nullopt;
+  }
+  const absl::string_view trace_id = header.substr(3, 32);
+  const absl::string_view span_id = header.substr(36, 16);
+  const absl::string_view flags = header.substr(53, 2);
+  if (!IsLowerHex(trace_id) || !IsLowerHex(span_id) || !IsLowerHex(flags) || AllZero(trace_id) ||
+      AllZero(span_id)) {
+    return std::nullopt;
+  }
+  return TraceContext{std::string(trace_id), std::string(span_id), (HexValue(flags[1]) & 1) != 0};
+}
+
+std::string FormatTraceparent(const TraceContext& trace) {
+  return absl::StrCat("00-", trace.trace_id, "-", trace.span_id, trace.sampled ? "-01" : "-00");
+}
+
+TraceContext ReadTraceparent(const grpc::ServerContextBase& context) {
+  const auto found = context.client_metadata().find(kTraceparent);
+  if (found != context.client_metadata().end()) {
+    const absl::string_view header(found->second.data(), found->second.size());
+    if (std::optional<TraceContext> caller = ParseTraceparent(header)) {
+      caller->span_id = RandomSpanId();
+      return *caller;
+    }
+  }
+  return TraceContext{RandomId(), RandomSpanId(), false};
+}
+
+void AddTraceparent(const TraceContext& trace, grpc::ClientContext* context) {
+  context->AddMetadata(kTraceparent, FormatTraceparent(trace));
+}
+
+}  // namespace lckv
