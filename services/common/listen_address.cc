@@ -13,7 +13,8 @@ absl::StatusOr<ListenAddress> ParseListenAddress(absl::string_view text) {
   }
   const absl::string_view host = text.substr(0, colon);
   const bool bracketed = host.size() > 2 && host.front() == '[' && host.back() == ']';
-  if (absl::StrContains(host, ":") != bracketed) {
+  const absl::string_view inner = bracketed ? host.substr(1, host.size() - 2) : host;
+  if (absl::StrContains(inner, ":") != bracketed || inner.find_first_of("[]") != inner.npos) {
     return absl::InvalidArgumentError(
         absl::StrCat("address '", text, "': a v6 address is written [address]:port"));
   }
