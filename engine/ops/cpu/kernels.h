@@ -1,0 +1,98 @@
+#pragma once
+
+#include <cstdint>
+
+#include "engine/ops/cpu/isa.h"
+#include "engine/tensor/dtype.h"
+
+namespace lckv::cpu {
+
+// The inner loops, compiled once per instruction set from the same templates. Plain structs and
+// function pointers: nothing here may be an inline function with external linkage, lest the linker
+// keep the copy of the wrong instruction set.
+//
+// Every reduction has one order, whatever the width of the hardware's vectors, the number of rows
+// or the thread:
+//   Linear        each output adds its products w * x in the order of k with fused multiply-adds
+//   from zero; the weight is
+//                 first restored to float32 (one rounding: d * q, or fma(d, q, m))
+//   dot products  16 partial sums by index modulo 16, added as a tree: i + i+8, + i+4, + i+2, + i+1
+//   softmax       online, over blocks of kAttentionBlock positions aligned to absolute position 0
+
+inline constexpr int kPanel = 16;  // output features of a weight panel; also the lanes of a vector
+inline constexpr int kMaxFusedRows =
+    4;  // up to here weights are restored in registers, beyond in scratch
+inline constexpr int kRowBlock =
+    96;  // rows for which a restored panel is used before it is restored again
+inline constexpr int kKChunk = 256;  // weights of a panel restored at a time, per output feature
+inline constexpr int kAttentionBlock = 64;  // positions
+inline constexpr int kMaxGroup = 4;         // query heads that share one walk over K and V
+inline constexpr int kMaxHeadDim = 512;
+
+// out[r] (+)= W x[r] + bias, W in panels (packed_weight.h).
+struct LinearArgs {
+  const uint8_t* panels;
+  int64_t panel_bytes;
+  DType dtype;
+  int32_t in_features;
+  int32_t out_features;
+  const float* x;
+  const float* bias;  // or null
+  int32_t rows;
+  bool accumulate;
+  float* out;
+};
+
+struct alignas(64) LinearScratch {
+  float weights[kKChunk * kPanel];    // [k][kPanel]
+  float partial[kRowBlock * kPanel];  // [row][kPanel] sums of earlier chunks
+};
+
+// A block of positions that `heads` query heads of one row see.
+struct AttentionBlock {
+  const uint8_t*
+      keys[kAttentionBlock];  // K of one kv head at block start + i; set for [first, first + count)
+  int32_t first;
+  int32_t count;  // > 0
+  int32_t heads;  // <= kMaxGroup
+  int32_t head_dim;
+  int64_t value_offset_bytes;  // from a position's K to its V
+  DType dtype;
+  float scale;
+};
+
+// Online softmax of `heads` query heads. Before the first block: q set and padded with zeros to a
+// multiple of kPanel, `out` and `sum` zero, `largest` minus infinity. After the last: out / sum.
+struct alignas(64) AttentionState {
+  float q[kMaxGroup][kMaxHeadDim];
+  float out[kMaxGroup][kMaxHeadDim];
+  float scores[kMaxGroup][kAttentionBlock];
+  float largest[kMaxGroup];
+  float sum[kMaxGroup];
+};
+
+struct Kernels {
+  // Items [begin, end) of the row-block-major grid [ceil(rows / kRowBlock)][ceil(out_features /
+  // kPanel)].
+  void (*linear)(const LinearArgs& args, int64_t begin, int64_t end, LinearScratch& scratch);
+  // One row.
+  void (*rms_norm)(const float* x, const float* weight, float eps, int32_t size, float* out);
+  // One row of heads; `cos_sin` [head_dim] of its position.
+  void (*rope)(const float* cos_sin, int32_t heads, int32_t head_dim, float* x);
+  void (*swi_glu)(const float* gate, const float* up, int64_t count, float* out);
+  // Rounds `count` values to kF32, kF16 or kBf16.
+  void (*store_kv)(const float* values, int32_t count, DType dtype, uint8_t* out);
+  // Adds sum((after - before)^2) to change, sum(after^2) to norm.
+  void (*kv_change)(const uint8_t* before, const uint8_t* after, int32_t count, DType dtype,
+                    float& change, float& norm);
+  void (*attend)(const AttentionBlock& block, AttentionState& state);
+};
+
+// REQUIRES: IsSupported(isa).
+const Kernels& KernelsFor(Isa isa);
+
+const Kernels& GenericKernels();
+const Kernels& Avx2Kernels();
+const Kernels& Avx512Kernels();
+
+}  // namespace lckv::cpu

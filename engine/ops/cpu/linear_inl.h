@@ -1,0 +1,239 @@
+#pragma once
+
+#include <cstdint>
+
+#include "engine/ops/cpu/kernels.h"
+#include "engine/ops/cpu/math_inl.h"
+
+namespace lckv::cpu {
+
+// How the weights of one panel are read, 16 output features at a time: Begin at a block of
+// kQuantBlock consecutive k, then k by k, or two at a time where formats store pairs. `kBytes`:
+// size of a whole block.
+template <class V, DType D>
+struct PanelReader {  // kF32, kF16, kBf16: [k][kPanel]
+  static constexpr int kStepBytes = kPanel * kStoredBytes<D>;
+  static constexpr int kBytes = kQuantBlock * kStepBytes;
+  const uint8_t* steps;
+  void Begin(const uint8_t* block) { steps = block; }
+  V One(int k) const { return LoadStored<V, D>(steps + k * kStepBytes); }
+  void Pair(int k, V& first, V& second) const {
+    first = One(k);
+    second = One(k + 1);
+  }
+};
+
+template <class V>
+struct PanelReader<V, DType::kQ8_0> {  // d [kPanel] f16, q [32][kPanel] int8
+  static constexpr int kBytes = kPanel * (2 + kQuantBlock);
+  const uint8_t* steps;
+  V d;
+  void Begin(const uint8_t* block) {
+    d = V::LoadF16(block);
+    steps = block + 2 * kPanel;
+  }
+  V One(int k) const { return d * V::LoadI8(steps + k * kPanel); }
+  void Pair(int k, V& first, V& second) const {
+    first = One(k);
+    second = One(k + 1);
+  }
+};
+
+template <class V>
+struct PanelReader<V, DType::kQ4_1> {  // d, m [kPanel] f16, [16][kPanel] bytes: k even in the low
+                                       // nibble, k + 1 in the high
+  static constexpr int kBytes = kPanel * (4 + kQuantBlock / 2);
+  const uint8_t* steps;
+  V d;
+  V m;
+  void Begin(const uint8_t* block) {
+    d = V::LoadF16(block);
+    m = V::LoadF16(block + 2 * kPanel);
+    steps = block + 4 * kPanel;
+  }
+  V One(int k) const {  // never called: blocks are whole
+    V first, second;
+    Pair(k, first, second);
+    return first;
+  }
+  void Pair(int k, V& first, V& second) const {
+    V low, high;
+    V::LoadU4(steps + k / 2 * kPanel, low, high);
+    first = V::Fma(d, low, m);
+    second = V::Fma(d, high, m);
+  }
+};
+
+// out[row][panel] from its sum.
+template <class V>
+void Finish(const LinearArgs& args, V sum, int64_t row, int64_t panel) {
+  const int64_t column = panel * kPanel;
+  const int64_t left = args.out_features - column;
+  float* out = args.out + row * args.out_features + column;
+  if (left >= kPanel) {
+    if (args.bias != nullptr) sum = sum + V::Load(args.bias + column);
+    if (args.accumulate) sum = V::Load(out) + sum;
+    sum.Store(out);
+    return;
+  }
+  const int count = static_cast<int>(left);
+  if (args.bias != nullptr) sum = sum + LoadFirst<V>(args.bias + column, count);
+  if (args.accumulate) sum = LoadFirst<V>(out, count) + sum;
+  StoreFirst(sum, out, count);
+}
+
+// All rows (kRows, few) times kPanels adjacent panels, weights restored in registers: for decoding,
+// which waits for memory. kRows * kPanels independent sums hide the latency of the multiply-adds.
+template <class V, DType D, int kRows, int kPanels>
+void FusedTile(const LinearArgs& args, int64_t panel) {
+  const uint8_t* blocks = args.panels + panel * args.panel_bytes;
+  const int64_t in_features = args.in_features;
+  V sum[kRows][kPanels];
+  for (int r = 0; r < kRows; ++r) {
+    for (int p = 0; p < kPanels; ++p) sum[r][p] = V::Zero();
+  }
+  for (int64_t k0 = 0; k0 < in_features; k0 += kQuantBlock) {
+    PanelReader<V, D> reader[kPanels];
+    for (int p = 0; p < kPanels; ++p) reader[p].Begin(blocks + p * args.panel_bytes);
+    blocks += PanelReader<V, D>::kBytes;
+    const float* x = args.x + k0;
+    const int count =
+        in_features - k0 < kQuantBlock ? static_cast<int>(in_features - k0) : kQuantBlock;
+    int k = 0;
+    for (; k + 2 <= count; k += 2) {
+      for (int p = 0; p < kPanels; ++p) {
+        V first, second;
+        reader[p].Pair(k, first, second);
+        for (int r = 0; r < kRows; ++r) {
+          const float* xr = x + r * in_features + k;
+          sum[r][p] = V::Fma(V::Set(xr[0]), first, sum[r][p]);
+          sum[r][p] = V::Fma(V::Set(xr[1]), second, sum[r][p]);
+        }
+      }
+    }
+    if (k < count) {
+      for (int p = 0; p < kPanels; ++p) {
+        const V weight = reader[p].One(k);
+        for (int r = 0; r < kRows; ++r) {
+          sum[r][p] = V::Fma(V::Set(x[r * in_features + k]), weight, sum[r][p]);
+        }
+      }
+    }
+  }
+  for (int r = 0; r < kRows; ++r) {
+    for (int p = 0; p < kPanels; ++p) Finish(args, sum[r][p], r, panel + p);
+  }
+}
+
+template <class V, DType D, int kRows>
+void FusedPanels(const LinearArgs& args, int64_t begin, int64_t end) {
+  constexpr int kPanels = kRows <= 2 ? 2 : 1;
+  int64_t panel = begin;
+  for (; panel + kPanels <= end; panel += kPanels) FusedTile<V, D, kRows, kPanels>(args, panel);
+  for (; panel < end; ++panel) FusedTile<V, D, kRows, 1>(args, panel);
+}
+
+// Restores `count` k of a panel, beginning at a block, to float32 [k][kPanel].
+template <class V, DType D>
+void RestorePanel(const uint8_t* block, int count, float* out) {
+  for (int k0 = 0; k0 < count; k0 += kQuantBlock) {
+    PanelReader<V, D> reader;
+    reader.Begin(block);
+    block += PanelReader<V, D>::kBytes;
+    const int in_block = count - k0 < kQuantBlock ? count - k0 : kQuantBlock;
+    int k = 0;
+    for (; k + 2 <= in_block; k += 2, out += 2 * kPanel) {
+      V first, second;
+      reader.Pair(k, first, second);
+      first.Store(out);
+      second.Store(out + kPanel);
+    }
+    if (k < in_block) {
+      reader.One(k).Store(out);
+      out += kPanel;
+    }
+  }
+}
+
+// partial[r] += x[r] times `count` restored k of a panel, in registers. `from_zero`: partial holds
+// nothing yet.
+template <class V, int kRows>
+void Tile(const float* x, int64_t stride, const float* weights, int count, bool from_zero,
+          float* partial) {
+  V sum[kRows];
+  for (int r = 0; r < kRows; ++r) sum[r] = from_zero ? V::Zero() : V::Load(partial + r * kPanel);
+  for (int k = 0; k < count; ++k) {
+    const V weight = V::Load(weights + k * kPanel);
+    for (int r = 0; r < kRows; ++r) sum[r] = V::Fma(V::Set(x[r * stride + k]), weight, sum[r]);
+  }
+  for (int r = 0; r < kRows; ++r) sum[r].Store(partial + r * kPanel);
+}
+
+template <class V, int kRows = V::kTileRows>
+void TileOf(int rows, const float* x, int64_t stride, const float* weights, int count,
+            bool from_zero, float* partial) {
+  if constexpr (kRows > 1) {
+    if (rows < kRows) {
+      return TileOf<V, kRows - 1>(rows, x, stride, weights, count, from_zero, partial);
+    }
+  }
+  Tile<V, kRows>(x, stride, weights, count, from_zero, partial);
+}
+
+// Up to kRowBlock rows times one panel: each chunk of the panel is restored once and meets all rows
+// while it is in the first-level cache.
+template <class V, DType D>
+void RowBlock(const LinearArgs& args, int64_t row_begin, int rows, int64_t panel,
+              LinearScratch& scratch) {
+  const int64_t in_features = args.in_features;
+  const uint8_t* blocks = args.panels + panel * args.panel_bytes;
+  const int tiles = (rows + V::kTileRows - 1) / V::kTileRows;
+  for (int64_t k0 = 0; k0 < in_features; k0 += kKChunk) {
+    const int count = in_features - k0 < kKChunk ? static_cast<int>(in_features - k0) : kKChunk;
+    RestorePanel<V, D>(blocks, count, scratch.weights);
+    blocks += kKChunk / kQuantBlock * PanelReader<V, D>::kBytes;
+    for (int tile = 0; tile < tiles; ++tile) {
+      // Tiles of equal height: a tile of one row would wait for the latency of its sums.
+      const int first = rows * tile / tiles;
+      const int last = rows * (tile + 1) / tiles;
+      TileOf<V>(last - first, args.x + (row_begin + first) * in_features + k0, in_features,
+                scratch.weights, count, k0 == 0, scratch.partial + first * kPanel);
+    }
+  }
+  for (int r = 0; r < rows; ++r) {
+    Finish(args, V::Load(scratch.partial + r * kPanel), row_begin + r, panel);
+  }
+}
+
+template <class V, DType D>
+void LinearAs(const LinearArgs& args, int64_t begin, int64_t end, LinearScratch& scratch) {
+  static_assert(kMaxFusedRows == 4);
+  if (args.rows == 1) return FusedPanels<V, D, 1>(args, begin, end);
+  if (args.rows == 2) return FusedPanels<V, D, 2>(args, begin, end);
+  if (args.rows == 3) return FusedPanels<V, D, 3>(args, begin, end);
+  if (args.rows == 4) return FusedPanels<V, D, 4>(args, begin, end);
+  const int64_t panels = (args.out_features + kPanel - 1) / kPanel;
+  for (int64_t item = begin; item < end; ++item) {
+    const int64_t row = item / panels * kRowBlock;
+    const int rows = args.rows - row < kRowBlock ? static_cast<int>(args.rows - row) : kRowBlock;
+    RowBlock<V, D>(args, row, rows, item % panels, scratch);
+  }
+}
+
+template <class V>
+void Linear(const LinearArgs& args, int64_t begin, int64_t end, LinearScratch& scratch) {
+  switch (args.dtype) {
+    case DType::kF32:
+      return LinearAs<V, DType::kF32>(args, begin, end, scratch);
+    case DType::kF16:
+      return LinearAs<V, DType::kF16>(args, begin, end, scratch);
+    case DType::kBf16:
+      return LinearAs<V, DType::kBf16>(args, begin, end, scratch);
+    case DType::kQ8_0:
+      return LinearAs<V, DType::kQ8_0>(args, begin, end, scratch);
+    case DType::kQ4_1:
+      return LinearAs<V, DType::kQ4_1>(args, begin, end, scratch);
+  }
+}
+
+}  // namespace lckv::cpu
