@@ -1,9 +1,10 @@
 #include "engine/kv/page_layout.h"
 
-#include <algorithm>
+#include <cstring>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "base/check.h"
 #include "base/units.h"
 
 namespace lckv {
@@ -64,5 +65,20 @@ int64_t PageLayout::value_offset_bytes(const ProducerLayout& producer) const {
 }
 
 int64_t PageLayout::PagesFor(int64_t tokens) const { return CeilDiv(tokens, tokens_per_page_); }
+
+void PageLayout::ZeroBeyond(int64_t tokens, uint8_t* page) const {
+  LCKV_CHECK(tokens >= 0 && tokens <= tokens_per_page_);
+  int64_t used_bytes = 0;
+  for (const ProducerLayout& producer : producers_) {
+    const int64_t block_bytes = value_offset_bytes(producer);  // [T][head_dim] of K or of V
+    const int64_t kept_bytes = BytesOf(dtype_, tokens * producer.head_dim);
+    for (int64_t block = 0; block < 2 * producer.kv_heads; ++block) {
+      std::memset(page + producer.offset_bytes + block * block_bytes + kept_bytes, 0,
+                  static_cast<size_t>(block_bytes - kept_bytes));
+    }
+    used_bytes = producer.offset_bytes + 2 * producer.kv_heads * block_bytes;
+  }
+  std::memset(page + used_bytes, 0, static_cast<size_t>(page_bytes_ - used_bytes));
+}
 
 }  // namespace lckv

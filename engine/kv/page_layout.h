@@ -56,6 +56,10 @@ class PageLayout {
   int64_t value_offset_bytes(const ProducerLayout& producer) const;
   // Pages that hold `tokens` tokens.
   int64_t PagesFor(int64_t tokens) const;
+  // Zeroes everything in a page's host bytes that does not belong to its first `tokens` tokens:
+  // what an earlier owner of the page left there never leaves the process, and equal contents have
+  // equal checksums.
+  void ZeroBeyond(int64_t tokens, uint8_t* page) const;
 
  private:
   std::vector<ProducerLayout> producers_;

@@ -1,0 +1,62 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "engine/kv/page_layout.h"
+#include "engine/model/checkpoint.h"
+#include "engine/ops/backend.h"
+
+namespace lckv {
+
+// One block's weights in the backend's memory. Empty biases mean none; k and v are null for layers
+// that produce no KV.
+struct LayerWeights {
+  DeviceBuffer input_norm, post_attention_norm;
+  std::unique_ptr<LinearWeight> q, k, v, o, gate, up, down;
+  DeviceBuffer q_bias, k_bias, v_bias, o_bias, gate_bias, up_bias, down_bias;
+};
+
+// A checkpoint's weights, ready to run on a backend. Immutable; must die before the backend.
+class Model {
+ public:
+  // `weight_format`: "" or "auto" keeps each matrix's stored format; otherwise every matrix is
+  // converted: a DType name, "int8" = q8_0, "int4" = q4_1. `max_context` bounds positions.
+  // INVALID_ARGUMENT (format), RESOURCE_EXHAUSTED.
+  static absl::StatusOr<std::unique_ptr<Model>> Load(const Checkpoint& checkpoint, Backend* backend,
+                                                     absl::string_view weight_format,
+                                                     int max_context);
+
+  const ModelConfig& config() const { return config_; }
+  Backend& backend() const { return *backend_; }
+  const LayerWeights& layer(int index) const { return layers_[static_cast<size_t>(index)]; }
+  const LinearWeight& embedding() const { return *embedding_; }
+  const LinearWeight& lm_head() const { return lm_head_ != nullptr ? *lm_head_ : *embedding_; }
+  const DeviceBuffer& final_norm() const { return final_norm_; }
+  // [max_context][head_dim]: cos of the head_dim / 2 angles, then their sines.
+  const DeviceBuffer& cos_sin() const { return cos_sin_; }
+  int64_t weight_bytes() const { return weight_bytes_; }
+  // "q4_1+q8_0", for people and the numerics class.
+  const std::string& weight_formats() const { return weight_formats_; }
+
+ private:
+  class Loader;
+
+  ModelConfig config_;
+  Backend* backend_ = nullptr;
+  std::vector<LayerWeights> layers_;
+  std::unique_ptr<LinearWeight> embedding_, lm_head_;
+  DeviceBuffer final_norm_, cos_sin_;
+  int64_t weight_bytes_ = 0;
+  std::string weight_formats_;
+};
+
+// The KV page layout of a model: its producers in layer order.
+absl::StatusOr<PageLayout> MakePageLayout(const ModelConfig& config, DType kv_dtype,
+                                          int tokens_per_page);
+
+}  // namespace lckv

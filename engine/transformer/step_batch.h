@@ -1,0 +1,139 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <vector>
+
+#include "absl/types/span.h"
+#include "engine/encode/segment_cursor.h"
+#include "engine/kv/page_layout.h"
+#include "engine/model/model_config.h"
+#include "engine/ops/kv_table.h"
+#include "engine/transformer/pass_buffers.h"
+
+namespace lckv {
+
+enum class LogitsWanted { kNone, kLast, kAll };
+
+// One sequence's part of a step.
+struct SequenceWork {
+  WorkItem item;
+  const int32_t* tokens = nullptr;   // host: ids of positions [item.begin, item.end)
+  absl::Span<void* const> pages;     // addresses of the KV pages of positions [0, item.end)
+  const EncodeSlot* slot = nullptr;  // of staged items
+  LogitsWanted logits = LogitsWanted::kNone;  // of the item's rows, when they leave the last layer
+};
+
+// The rows of one step in the order in which the transformer keeps them, and everything about them
+// that ops read, as host memory with the layout that is then copied to the backend in one piece.
+// Rows come in three classes, in this order, so that the rows of any layer are one contiguous
+// range:
+//
+//   [0, drafts)           staged, not the last pass of a cyclic stage: stop at the K/V of the
+//   stage's topmost upward target [drafts, staged)      staged, last (or only) pass [staged, rows)
+//   all layers
+//
+// All staged items of a step are of one stage. At the last producing layer, once K/V are stored,
+// rows that nobody wants anything more from are dropped: see `kept`.
+class StepBatch {
+ public:
+  struct Counts {
+    int32_t drafts = 0;
+    int32_t staged = 0;
+    int32_t rows = 0;
+  };
+
+  // `base` is the backend address that bytes() will be copied to: tables point into it.
+  StepBatch(const ModelConfig& config, const PageLayout& layout, const PassLayout& pass_layout,
+            absl::Span<const SequenceWork> work, const uint8_t* base);
+
+  const std::vector<uint8_t>& bytes() const { return bytes_; }
+
+  // Before the drop and after it.
+  const Counts& counts(bool after_drop) const { return after_drop ? kept_counts_ : counts_; }
+  const int32_t* tokens() const { return At<int32_t>(tokens_); }
+  const int32_t* positions(bool after_drop) const {
+    return At<int32_t>(after_drop ? kept_positions_ : positions_);
+  }
+  const int32_t* table_of_row(bool after_drop) const {
+    return At<int32_t>(after_drop ? kept_tables_of_row_ : tables_of_row_);
+  }
+  // Rows that stay at the drop, ascending.
+  const int32_t* kept_rows() const { return At<int32_t>(kept_rows_); }
+  // Rows (after the drop) whose logits are wanted.
+  const int32_t* logit_rows() const { return At<int32_t>(logit_rows_); }
+  int32_t num_logit_rows() const { return num_logit_rows_; }
+  int32_t max_position() const { return max_position_; }
+
+  // Tables of all sequences for a layer: what its queries read, and where its own K/V go (producers
+  // only).
+  const KvTable* read_tables(int layer) const {
+    return At<KvTable>(read_tables_[static_cast<size_t>(layer)]);
+  }
+  const KvTable* write_tables(int layer) const {
+    return At<KvTable>(write_tables_[static_cast<size_t>(layer)]);
+  }
+  // The pass before the last, for upward targets of the stage's final rows.
+  const KvTable* previous_tables(int layer) const {
+    return At<KvTable>(previous_tables_[static_cast<size_t>(layer)]);
+  }
+
+  // The stage of the staged rows; [0, 0) when there are none.
+  const LayerRun& stage() const { return stage_; }
+  // Draft rows stop at this layer's K/V; -1 when the stage is not cyclic.
+  int top_target() const { return top_target_; }
+  // Embedding starts at this row: staged rows of a later stage come from their slots.
+  int32_t first_embedded_row() const { return stage_.begin > 0 ? counts_.staged : 0; }
+
+  // Of work[i]: its rows [first_row, first_row + item.rows()) before the drop; the index of its
+  // first logits row or -1.
+  struct Placement {
+    int32_t first_row = 0;
+    int32_t first_logit_row = -1;
+    bool measured = false;  // final rows of a cyclic stage with a pass before
+  };
+  const Placement& placement(size_t i) const { return placements_[i]; }
+
+ private:
+  template <typename T>
+  const T* At(size_t offset) const {
+    return reinterpret_cast<const T*>(base_ + offset);
+  }
+  template <typename T>
+  size_t Append(absl::Span<const T> values);
+
+  void PlaceRows(absl::Span<const SequenceWork> work);
+  void DropRows();
+  void AddTables(absl::Span<const SequenceWork> work);
+  KvTable ReadTable(int layer, const SequenceWork& work, size_t sequence) const;
+  KvTable WriteTable(int layer, const SequenceWork& work, size_t sequence) const;
+  KvTable PagesOnly(int layer, size_t sequence, int32_t split) const;
+  KvTable PassCopy(int layer, const SequenceWork& work, size_t sequence, int copy) const;
+  bool InStage(int layer, const SequenceWork& work) const;
+
+  const ModelConfig& config_;
+  const PageLayout& layout_;
+  const PassLayout& pass_layout_;
+  const uint8_t* base_;
+  std::vector<uint8_t> bytes_;
+
+  LayerRun stage_;
+  int top_target_ = -1;
+  int last_producer_ = 0;
+  Counts counts_, kept_counts_;
+  int32_t num_logit_rows_ = 0;
+  int32_t max_position_ = 0;
+  std::vector<Placement> placements_;
+  std::vector<size_t> order_;             // work indices in row order
+  std::vector<int32_t> sequence_of_row_;  // host copies used while building
+  std::vector<int32_t> position_of_row_;
+  std::vector<bool> logits_of_row_;
+
+  size_t tokens_ = 0, positions_ = 0, tables_of_row_ = 0;
+  size_t kept_rows_ = 0, kept_positions_ = 0, kept_tables_of_row_ = 0, logit_rows_ = 0;
+  std::vector<size_t> page_arrays_;                 // per sequence: its KV pages
+  std::vector<std::array<size_t, 2>> copy_arrays_;  // per sequence: its slot's pass copies
+  std::vector<size_t> read_tables_, write_tables_, previous_tables_;
+};
+
+}  // namespace lckv

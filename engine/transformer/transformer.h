@@ -1,0 +1,82 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "engine/transformer/model.h"
+#include "engine/transformer/pass_buffers.h"
+#include "engine/transformer/step_batch.h"
+
+namespace lckv {
+
+// The forward pass of one step over a batch of sequences (design section 4): Llama blocks whose
+// layers read the K/V of the layer that the map names, for rows that go through all layers and rows
+// of one encoder stage together. Owns the activations; all memory is planned at creation. Knows no
+// sessions, no pools, no time. One thread at a time.
+class Transformer {
+ public:
+  struct Limits {
+    int max_rows = 0;  // of a step, all sequences together
+    int max_logit_rows = 0;
+    int max_sequences = 0;
+    int max_context = 0;  // tokens of one sequence
+  };
+
+  // `model` and `layout` must outlive the transformer. RESOURCE_EXHAUSTED.
+  static absl::StatusOr<std::unique_ptr<Transformer>> Create(const Model* model,
+                                                             const PageLayout* layout,
+                                                             const Limits& limits);
+
+  // A slot for encoding one segment at a time; any number may exist.
+  absl::StatusOr<EncodeSlot> CreateSlot(int max_segment_tokens) const;
+
+  struct Output {
+    const float* logits = nullptr;  // backend memory, [num_logit_rows][vocab]
+    int32_t num_logit_rows = 0;
+    std::vector<int32_t> first_logit_row;  // of work[i]; -1: none
+    std::vector<float> kv_change;  // of work[i]: largest relative change in this, its last, pass;
+                                   // 0: nothing measured
+  };
+  // Evaluates `work`, whose sizes are within the limits. The output is valid until the next call.
+  // An error is the backend's, and fatal.
+  absl::StatusOr<Output> Forward(absl::Span<const SequenceWork> work);
+
+ private:
+  Transformer(const Model* model, const PageLayout* layout, const Limits& limits);
+  absl::Status AllocateBuffers();
+
+  struct Rows;  // the rows active at a layer
+  Rows ActiveRows(const StepBatch& batch, int layer, bool after_drop) const;
+  void LoadStaged(const StepBatch& batch, absl::Span<const SequenceWork> work);
+  void SaveStaged(const StepBatch& batch, absl::Span<const SequenceWork> work, bool after_drop);
+  void StoreKv(const StepBatch& batch, int layer, const Rows& rows);
+  void MeasureChange(const StepBatch& batch, int layer);
+  void DropRows(const StepBatch& batch);
+  void AttentionBlock(const StepBatch& batch, int layer, const Rows& rows);
+  void MlpBlock(int layer, const Rows& rows);
+  void Logits(const StepBatch& batch);
+  std::vector<float> KvChanges(const StepBatch& batch, absl::Span<const SequenceWork> work);
+  KvShape ShapeOf(int layer) const;
+  float* Hidden(int32_t row) const;
+  float* Normed(int32_t row) const;
+
+  const Model* model_;
+  const PageLayout* layout_;
+  const Limits limits_;
+  PassLayout pass_layout_;
+  int last_producer_ = 0;
+  std::vector<int> measured_layers_;  // upward targets that this step compared
+
+  // [max_rows][…] each.
+  DeviceBuffer hidden_, normed_, kept_hidden_, kept_normed_;
+  DeviceBuffer q_, k_, v_, attention_, gate_, up_;
+  DeviceBuffer kv_change_;  // [upward targets][max_rows]
+  DeviceBuffer logits_;     // [max_logit_rows][vocab]
+  DeviceBuffer identity_;   // 0, 1, 2, …
+  DeviceBuffer step_;       // a StepBatch's bytes
+};
+
+}  // namespace lckv
