@@ -177,7 +177,11 @@ absl::Status ReadOptMap(const JsonFields& fields, ModelConfig& config) {
   config.force_nodiag = true;
   LCKV_ASSIGN_OR_RETURN(const int trained, TrainedEncoders(fields));
   LCKV_ASSIGN_OR_RETURN(const int encoders,
-                        SmallInt(fields, "num_encoders", trained, ModelConfig::kMaxPasses, 8));
+                        SmallInt(fields, "num_encoders", 0, ModelConfig::kMaxPasses, 8));
+  if (encoders < trained) {
+    return fields.Error("num_encoders", absl::StrCat(encoders, ", fewer than the ", trained,
+                                                     " of num_trained_encoders"));
+  }
   config.forward_passes = encoders - trained;
   config.backward_passes = trained + 1;
   const bool deprecated = fields.Find("num_warmup_layers") != nullptr;
