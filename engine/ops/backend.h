@@ -183,6 +183,8 @@ class Backend {
   // Everything that decides the bits: backend, kernel revision and what else matters, e.g.
   // "cpu-f32fma-r1". Instruction sets that give the same bits share a class.
   virtual absl::string_view numerics_class() const = 0;
+  // Backend memory is host memory: callers may read and write it in place between ops.
+  virtual bool memory_is_host() const { return false; }
   // For people: device and instruction set.
   virtual std::string description() const = 0;
 

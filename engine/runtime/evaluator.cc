@@ -12,8 +12,8 @@ namespace lckv {
 
 absl::StatusOr<std::unique_ptr<Evaluator>> Evaluator::Create(const Model* model,
                                                              const Options& options) {
-  LCKV_ASSIGN_OR_RETURN(
-      PageLayout layout, MakePageLayout(model->config(), options.kv_dtype, options.tokens_per_page));
+  LCKV_ASSIGN_OR_RETURN(PageLayout layout,
+                        MakePageLayout(model->config(), options.kv_dtype, options.tokens_per_page));
   std::unique_ptr<Evaluator> evaluator(new Evaluator(model, std::move(layout), options));
   if (evaluator->options_.max_tokens == 0) {
     evaluator->options_.max_tokens = model->config().max_positions;
@@ -35,8 +35,8 @@ absl::Status Evaluator::Plan() {
   LCKV_ASSIGN_OR_RETURN(memory_, model_->backend().Allocate(pages * page_bytes));
   for (size_t page = 0; page < pages; ++page) pages_.push_back(memory_.bytes() + page * page_bytes);
   if (model_->config().layer_map.cyclic()) {
-    LCKV_ASSIGN_OR_RETURN(EncodeSlot slot, transformer_->CreateSlot(std::min(
-                                               options_.max_tokens, kMaxSegmentTokens)));
+    LCKV_ASSIGN_OR_RETURN(EncodeSlot slot, transformer_->CreateSlot(
+                                               std::min(options_.max_tokens, kMaxSegmentTokens)));
     slot_ = std::move(slot);
   }
   logits_.resize(static_cast<size_t>(options_.chunk) *
@@ -50,8 +50,8 @@ absl::Status Evaluator::Check(absl::Span<const int32_t> tokens,
     return absl::InvalidArgumentError(absl::StrCat("passes must be 1 to ", kMaxPasses));
   }
   if (static_cast<int64_t>(tokens.size()) > options_.max_tokens) {
-    return absl::OutOfRangeError(absl::StrCat(tokens.size(), " tokens, but the context holds ",
-                                              options_.max_tokens));
+    return absl::OutOfRangeError(
+        absl::StrCat(tokens.size(), " tokens, but the context holds ", options_.max_tokens));
   }
   for (const SegmentRun& run : segments) {
     if (run.tokens <= 0 || (!run.each_token && run.tokens > kMaxSegmentTokens)) {
@@ -84,7 +84,8 @@ absl::StatusOr<Evaluator::Result> Evaluator::Evaluate(absl::Span<const int32_t> 
     SequenceWork work;
     work.item = cursor.Next(options_.chunk);
     work.tokens = tokens.data() + work.item.begin;
-    work.pages = absl::MakeConstSpan(pages_.data(), static_cast<size_t>(layout_.PagesFor(work.item.end)));
+    work.pages =
+        absl::MakeConstSpan(pages_.data(), static_cast<size_t>(layout_.PagesFor(work.item.end)));
     work.slot = cursor.needs_slot() ? &*slot_ : nullptr;
     work.logits = LogitsWanted::kAll;
     LCKV_ASSIGN_OR_RETURN(const Transformer::Output output, transformer_->Forward({&work, 1}));

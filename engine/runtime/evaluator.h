@@ -15,8 +15,9 @@
 
 namespace lckv {
 
-// Evaluates whole token lists and shows every token's logits: for `lckv logits`, `lckv ppl` and tests. The same transformer,
-// pages and segment cursor as the engine, without sessions, scheduling and sampling. One thread at a time.
+// Evaluates whole token lists and shows every token's logits: for `lckv logits`, `lckv ppl` and
+// tests. The same transformer, pages and segment cursor as the engine, without sessions, scheduling
+// and sampling. One thread at a time.
 class Evaluator {
  public:
   struct Options {
@@ -29,15 +30,18 @@ class Evaluator {
   static absl::StatusOr<std::unique_ptr<Evaluator>> Create(const Model* model,
                                                            const Options& options);
 
-  // Called with a token's position and its logits [vocab], in no promised order; each position once.
+  // Called with a token's position and its logits [vocab], in no promised order; each position
+  // once.
   using LogitsSink = std::function<void(int32_t position, absl::Span<const float> logits)>;
 
   struct Result {
-    int32_t passes = 1;   // most passes that a segment got
-    float residual = 0;   // largest relative KV change in a last pass; 0: every segment exact (n <= K, or an acyclic map)
+    int32_t passes = 1;  // most passes that a segment got
+    float residual = 0;  // largest relative KV change in a last pass; 0: every segment exact (n <=
+                         // K, or an acyclic map)
   };
-  // Evaluates `tokens`, cut into `segments`, from an empty context; `passes` = K. INVALID_ARGUMENT when segments do not cover the
-  // tokens, or a token id is out of range; OUT_OF_RANGE when there are more than max_tokens.
+  // Evaluates `tokens`, cut into `segments`, from an empty context; `passes` = K. INVALID_ARGUMENT
+  // when segments do not cover the tokens, or a token id is out of range; OUT_OF_RANGE when there
+  // are more than max_tokens.
   absl::StatusOr<Result> Evaluate(absl::Span<const int32_t> tokens,
                                   absl::Span<const SegmentRun> segments, int32_t passes,
                                   const LogitsSink& sink);

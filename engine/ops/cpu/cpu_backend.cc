@@ -35,6 +35,7 @@ class CpuBackend final : public Backend {
         attention_(kernels_, *pool_) {}
 
   absl::string_view numerics_class() const override { return "cpu-f32fma-r1"; }
+  bool memory_is_host() const override { return true; }
   std::string description() const override {
     return absl::StrCat("CPU, ", Name(isa_), ", ", pool_->num_threads(), " threads");
   }

@@ -10,6 +10,7 @@ namespace {
 class ReferenceBackend final : public Backend {
  public:
   absl::string_view numerics_class() const override { return "reference-f64-r1"; }
+  bool memory_is_host() const override { return true; }
   std::string description() const override { return "CPU, reference (scalar, double)"; }
 
   absl::StatusOr<DeviceBuffer> Allocate(size_t size_bytes) override {

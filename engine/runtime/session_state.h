@@ -1,0 +1,46 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "engine/encode/segment.h"
+#include "engine/encode/segment_cursor.h"
+#include "engine/runtime/engine.h"
+#include "engine/runtime/turn_stream.h"
+
+namespace lckv {
+
+// A turn that the step loop works on. Belongs to the loop's thread.
+struct TurnState {
+  TurnRequest request;
+  std::shared_ptr<TurnStream> stream;
+  bool cancelled = false;
+
+  // Evaluates all known tokens; afterwards the turn decodes.
+  std::optional<SegmentCursor> cursor;
+  int slot = -1;  // encode slot held; -1: none
+  int32_t generated = 0;
+
+  TurnOutcome outcome;
+  absl::Time submitted = absl::InfinitePast();
+  absl::Time started = absl::InfinitePast();  // first step
+  absl::Time encoded = absl::InfinitePast();  // logits after the input
+
+  bool decoding() const { return cursor.has_value() && cursor->done(); }
+};
+
+// An open session: transcript, pages, and the turn that extends it. Belongs to the loop's thread.
+struct SessionState {
+  std::string name;
+  EncodePolicy policy;
+  int32_t passes = 1;  // K in effect
+  SessionTranscript transcript;
+  std::vector<int32_t> pages;  // ids; positions [i * T, (i + 1) * T) in pages[i]
+  std::unique_ptr<TurnState> turn;
+};
+
+}  // namespace lckv

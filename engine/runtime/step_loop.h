@@ -1,0 +1,122 @@
+#pragma once
+
+#include <atomic>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "base/mutex.h"
+#include "engine/kv/page_layout.h"
+#include "engine/kv/page_pool.h"
+#include "engine/runtime/engine.h"
+#include "engine/runtime/scheduler.h"
+#include "engine/runtime/session_state.h"
+#include "engine/sampling/sampler.h"
+#include "engine/transformer/transformer.h"
+
+namespace lckv {
+
+// The one thread that owns sessions, pool, scheduler and transformer: Schedule -> Forward -> Sample
+// -> commit, over and over. Others reach it with Run, which executes a function between two steps.
+// Members without a mutex belong to the loop's thread. Nothing here blocks on a client or a
+// network.
+class StepLoop {
+ public:
+  struct Limits {
+    int max_context = 0;
+    int max_running_turns = 0;
+    int max_waiting_turns = 0;
+    int step_tokens = 0;
+  };
+
+  // Takes over everything it runs on. `observer` may be null and must outlive the loop, as must
+  // `model` and `layout`.
+  StepLoop(const Model* model, const PageLayout* layout, std::unique_ptr<Transformer> transformer,
+           std::vector<EncodeSlot> slots, DeviceBuffer page_memory, int64_t num_pages,
+           const Limits& limits, EngineObserver* observer);
+  // Ends running turns as cancelled and joins the thread.
+  ~StepLoop();
+
+  // Executes `task` on the loop's thread between two steps and waits for it. Not from the loop's
+  // thread.
+  void Run(const std::function<void()>& task);
+  EngineLoad load() const;
+
+  // For tasks inside Run; contracts in engine.h.
+  absl::StatusOr<std::vector<int32_t>> AllocatePages(int64_t count);
+  void ReleasePages(const std::vector<int32_t>& pages);
+  uint8_t* PageAddress(int32_t page) const;
+  // Takes `pages` over on success only.
+  absl::Status OpenSession(absl::string_view name, const EncodePolicy& policy, int32_t passes,
+                           SessionTranscript transcript, std::vector<int32_t>& pages);
+  absl::Status CloseSession(absl::string_view name);
+  absl::StatusOr<SessionTranscript> GetTranscript(absl::string_view name) const;
+  absl::StatusOr<SessionExport> Export(absl::string_view name, int32_t first_page) const;
+  absl::Status Truncate(absl::string_view name, int32_t tokens);
+  absl::Status Submit(TurnRequest request, std::shared_ptr<TurnStream> stream);
+  // From any thread: takes effect at the next step boundary.
+  void Cancel(absl::string_view name);
+
+ private:
+  void ThreadMain();
+  bool RunTasks();  // false: stop
+  bool HasReadyTurn() const;
+  void StartWaitingTurns();
+  void FinishCancelled();
+  bool Step();  // false: nothing was ready
+  SchedulableTurn View(const SessionState& session) const;
+  SequenceWork MakeWork(SessionState& session, const StepPick& pick, std::vector<void*>& pages);
+  void Commit(SessionState& session, const WorkItem& item, const float* logits_row,
+              float kv_change);
+  // After a backend error: ends every turn with it; later ones are refused.
+  void Fail(const absl::Status& status);
+  void SampleNext(SessionState& session, const float* logits_row);
+  void Finish(SessionState& session, FinishReason reason, const absl::Status& status);
+  bool IsStopToken(const TurnState& turn, int32_t token) const;
+  absl::StatusOr<SessionState*> Find(absl::string_view name) const;
+  absl::Status CheckRequest(const SessionState& session, const TurnRequest& request) const;
+  void BeginTurn(SessionState& session);
+  void PublishLoad();
+
+  const Model* const model_;
+  const PageLayout* const layout_;
+  const Limits limits_;
+  EngineObserver* const observer_;
+
+  std::unique_ptr<Transformer> transformer_;
+  std::vector<EncodeSlot> slots_;
+  std::vector<bool> slot_taken_;
+  DeviceBuffer page_memory_;
+  PagePool pool_;
+  Sampler sampler_;
+  std::vector<float> logits_;  // host copy of one row
+  std::map<std::string, std::unique_ptr<SessionState>, std::less<>> sessions_;
+  std::vector<SessionState*> running_;  // in order of arrival
+  std::deque<SessionState*> waiting_;
+  absl::Status failure_;  // a backend error: final
+
+  // Guarded by mu_: how other threads reach the loop.
+  struct Task {
+    const std::function<void()>* run;
+    bool done = false;
+  };
+  mutable Mutex mu_;
+  CondVar wake_loop_, task_done_;
+  std::deque<Task*> tasks_ ABSL_GUARDED_BY(mu_);
+  std::vector<std::string> cancels_ ABSL_GUARDED_BY(mu_);
+  bool stopping_ ABSL_GUARDED_BY(mu_) = false;
+
+  std::atomic<int> running_turns_{0}, waiting_turns_{0};
+  std::atomic<int64_t> pages_used_{0}, open_sessions_{0};
+
+  std::thread thread_;  // last: starts when everything is there
+};
+
+}  // namespace lckv
