@@ -1,0 +1,84 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "base/log.h"
+#include "services/common/executor.h"
+#include "services/common/metrics_server.h"
+#include "services/common/server_runner.h"
+#include "services/gateway/admission.h"
+#include "services/gateway/gateway_metrics.h"
+#include "services/gateway/inference_service.h"
+#include "services/gateway/relay_policy.h"
+#include "services/gateway/session_api.h"
+#include "services/gateway/stall_monitor.h"
+#include "services/gateway/worker_directory.h"
+
+namespace lckv::gateway {
+
+struct GatewayOptions {
+  std::string listen = "127.0.0.1:8080";
+  std::string metrics_listen = "127.0.0.1:0";  // empty: no metrics port
+  std::string cache_node;                      // host:port
+  WorkerDirectoryOptions workers;
+  InferenceServiceOptions service;
+  RelayLimits relay;
+  // A stream without a frame for this long, from a worker without reports, is moved elsewhere.
+  absl::Duration stall_timeout = absl::Seconds(5);
+  int max_concurrent_turns = 256;
+  int call_threads = 8;  // for everything that is not a turn
+  size_t max_waiting_calls = 256;
+  absl::Duration grace = absl::Seconds(30);  // for running turns at shutdown
+  bool reflection = false;
+  LogLevel log_level = LogLevel::kInfo;
+};
+
+// A running gateway: the parts, wired in the order in which they depend on each other.
+class Gateway {
+ public:
+  // Listens when it returns. INVALID_ARGUMENT for malformed addresses, FAILED_PRECONDITION when a
+  // port cannot be bound.
+  static absl::StatusOr<std::unique_ptr<Gateway>> Start(const GatewayOptions& options);
+  // Stops at once, unless Stop was called.
+  ~Gateway();
+  Gateway(const Gateway&) = delete;
+  Gateway& operator=(const Gateway&) = delete;
+
+  ServerRunner& server() { return *server_; }
+  const MetricsServer* metrics_server() const { return metrics_server_.get(); }
+  WorkerDirectory& directory() { return directory_; }
+
+  // Admits no more turns and waits for those that run. A drain callback of ServerRunner::Stop.
+  void Drain(absl::Time deadline);
+
+ private:
+  explicit Gateway(const GatewayOptions& options);
+  // Looks after stalled streams and the gauges, a few times a second, until the destructor.
+  void KeepHouse();
+  // True when it is time to stop.
+  bool WaitForStop(absl::Duration timeout);
+
+  const GatewayOptions options_;
+  GatewayMetrics metrics_;
+  WorkerDirectory directory_;
+  StallMonitor stalls_;
+  Admission admission_;
+  SessionApi sessions_;
+  Executor executor_;
+  InferenceService service_;
+  Mutex mu_;
+  CondVar stop_;
+  bool stopping_ ABSL_GUARDED_BY(mu_) = false;
+  std::unique_ptr<MetricsServer> metrics_server_;
+  std::unique_ptr<ServerRunner> server_;
+  std::thread housekeeper_;
+};
+
+// The gateway as a program: flags in, exit status out. Runs until SIGTERM or SIGINT.
+int RunGateway(int argc, char** argv);
+
+}  // namespace lckv::gateway

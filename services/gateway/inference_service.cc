@@ -1,0 +1,187 @@
+#include "services/gateway/inference_service.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/error_info.h"
+#include "rpc/status_conversion.h"
+#include "services/common/ids.h"
+#include "services/gateway/tenant.h"
+#include "services/gateway/validation.h"
+
+namespace lckv::gateway {
+namespace {
+
+constexpr uint32_t kDefaultMaxTokens = 256;
+constexpr absl::Duration kRetryAfter = absl::Seconds(1);
+
+// A stream that ends before its first frame.
+class FailedStream final : public StreamWriter<v1::GenerateResponse> {
+ public:
+  explicit FailedStream(const grpc::Status& status) : StreamWriter(1) { End(status); }
+
+ private:
+  void OnDone() override { delete this; }
+};
+
+absl::Time Deadline(const grpc::CallbackServerContext& context, absl::Duration timeout) {
+  return std::min(absl::FromChrono(context.deadline()), absl::Now() + timeout);
+}
+
+// The fields that Generate and Chat share.
+template <typename Request>
+v1::WorkerGenerateRequest CommonFields(const Request& request) {
+  v1::WorkerGenerateRequest out;
+  out.set_session_id(request.session_id());
+  out.set_create_session(request.create_session());
+  *out.mutable_sampling() = request.sampling();
+  if (request.has_expected_version()) out.set_expected_version(request.expected_version());
+  out.set_discard_on_disconnect(request.discard_on_disconnect());
+  *out.mutable_encode() = request.encode();
+  out.set_durability(request.durability());
+  return out;
+}
+
+// What every attempt at the turn must agree on: ids, seed and bound.
+void FixTurn(const grpc::CallbackServerContext& context, v1::WorkerGenerateRequest* request) {
+  request->set_tenant(TenantOf(context));
+  request->set_turn_id(RandomId());
+  if (request->session_id().empty()) {
+    request->set_session_id(RandomId());
+    request->set_create_session(true);
+  }
+  v1::SamplingParams& sampling = *request->mutable_sampling();
+  if (!sampling.has_seed()) sampling.set_seed(RandomU64());
+  if (!sampling.has_max_tokens()) sampling.set_max_tokens(kDefaultMaxTokens);
+}
+
+}  // namespace
+
+InferenceService::InferenceService(const InferenceServiceOptions& options,
+                                   const RelayContext& relay, Admission* admission,
+                                   SessionApi* sessions, Executor* executor)
+    : options_(options),
+      relay_(relay),
+      admission_(admission),
+      sessions_(sessions),
+      executor_(executor) {}
+
+InferenceService::Stream* InferenceService::Generate(Context* context,
+                                                     const v1::GenerateRequest* request) {
+  if (absl::Status status = Validate(*request); !status.ok()) return FailStream("Generate", status);
+  v1::WorkerGenerateRequest turn = CommonFields(*request);
+  if (request->has_text()) {
+    turn.set_text(request->text());
+  } else {
+    *turn.mutable_tokens() = request->tokens();
+  }
+  turn.set_parse_special(request->parse_special());
+  turn.set_add_special(request->add_special());
+  return StartTurn("Generate", context, std::move(turn));
+}
+
+InferenceService::Stream* InferenceService::Chat(Context* context, const v1::ChatRequest* request) {
+  if (absl::Status status = Validate(*request); !status.ok()) return FailStream("Chat", status);
+  v1::WorkerGenerateRequest turn = CommonFields(*request);
+  *turn.mutable_chat()->mutable_messages() = request->messages();
+  return StartTurn("Chat", context, std::move(turn));
+}
+
+InferenceService::Stream* InferenceService::StartTurn(absl::string_view method, Context* context,
+                                                      v1::WorkerGenerateRequest request) {
+  absl::StatusOr<Admission::Slot> slot = admission_->TryEnter();
+  if (!slot.ok()) {
+    relay_.metrics->CountReject(ErrorReason(slot.status()));
+    return FailStream(method, slot.status());
+  }
+  FixTurn(*context, &request);
+  auto* relay = new TurnRelay(relay_, method, *std::move(slot), ReadTraceparent(*context),
+                              Deadline(*context, options_.turn_timeout), std::move(request));
+  relay->Start();
+  return relay;
+}
+
+InferenceService::Stream* InferenceService::FailStream(absl::string_view method,
+                                                       const absl::Status& status) {
+  relay_.metrics->CountRequest(method, status.code());
+  return new FailedStream(ToGrpcStatus(status));
+}
+
+template <typename Request, typename Response>
+InferenceService::Unary* InferenceService::Run(
+    absl::string_view method, Context* context, const Request* request, Response* response,
+    absl::Status (SessionApi::*function)(const CallContext&, const Request&, Response*)) {
+  Unary* reactor = context->DefaultReactor();
+  const auto finish = [this, method, reactor](const absl::Status& status) {
+    relay_.metrics->CountRequest(method, status.code());
+    reactor->Finish(ToGrpcStatus(status));
+  };
+  if (absl::Status status = Validate(*request); !status.ok()) {
+    finish(status);
+    return reactor;
+  }
+  CallContext call{TenantOf(*context), ReadTraceparent(*context),
+                   Deadline(*context, options_.call_timeout)};
+  // Context, request and response live until Finish.
+  const bool taken =
+      executor_->TrySubmit([this, call = std::move(call), request, response, function, finish] {
+        finish((sessions_->*function)(call, *request, response));
+      });
+  if (!taken) {
+    relay_.metrics->CountReject(kReasonQueueFull);
+    finish(WithRetryAfter(WithErrorInfo(absl::ResourceExhaustedError("too many calls are waiting"),
+                                        {kReasonQueueFull, {}}),
+                          kRetryAfter));
+  }
+  return reactor;
+}
+
+InferenceService::Unary* InferenceService::OpenSession(Context* context,
+                                                       const v1::OpenSessionRequest* request,
+                                                       v1::SessionInfo* response) {
+  return Run("OpenSession", context, request, response, &SessionApi::OpenSession);
+}
+
+InferenceService::Unary* InferenceService::GetSession(Context* context,
+                                                      const v1::GetSessionRequest* request,
+                                                      v1::SessionInfo* response) {
+  return Run("GetSession", context, request, response, &SessionApi::GetSession);
+}
+
+InferenceService::Unary* InferenceService::ListSessions(Context* context,
+                                                        const v1::ListSessionsRequest* request,
+                                                        v1::ListSessionsResponse* response) {
+  return Run("ListSessions", context, request, response, &SessionApi::ListSessions);
+}
+
+InferenceService::Unary* InferenceService::TouchSession(Context* context,
+                                                        const v1::TouchSessionRequest* request,
+                                                        v1::SessionInfo* response) {
+  return Run("TouchSession", context, request, response, &SessionApi::TouchSession);
+}
+
+InferenceService::Unary* InferenceService::CloseSession(Context* context,
+                                                        const v1::CloseSessionRequest* request,
+                                                        v1::CloseSessionResponse* response) {
+  return Run("CloseSession", context, request, response, &SessionApi::CloseSession);
+}
+
+InferenceService::Unary* InferenceService::Tokenize(Context* context,
+                                                    const v1::TokenizeRequest* request,
+                                                    v1::TokenizeResponse* response) {
+  return Run("Tokenize", context, request, response, &SessionApi::Tokenize);
+}
+
+InferenceService::Unary* InferenceService::Detokenize(Context* context,
+                                                      const v1::DetokenizeRequest* request,
+                                                      v1::DetokenizeResponse* response) {
+  return Run("Detokenize", context, request, response, &SessionApi::Detokenize);
+}
+
+InferenceService::Unary* InferenceService::ListModels(Context* context,
+                                                      const v1::ListModelsRequest* request,
+                                                      v1::ListModelsResponse* response) {
+  return Run("ListModels", context, request, response, &SessionApi::ListModels);
+}
+
+}  // namespace lckv::gateway
