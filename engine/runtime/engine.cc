@@ -106,6 +106,13 @@ class EngineImpl::Import final : public PageImport {
   std::vector<int32_t>& pages() { return pages_; }
   size_t size() const { return buffers_.size(); }
 
+  // On the loop's thread: gives the pages after the first `count` back.
+  void KeepFirst(int64_t count) {
+    for (; static_cast<int64_t>(pages_.size()) > count; pages_.pop_back()) {
+      engine_->loop_->ReleasePages({pages_.back()});
+    }
+  }
+
   // On the loop's thread: brings staged bytes to where the pages are.
   void Land() {
     const auto page_bytes = static_cast<size_t>(engine_->layout_->page_bytes());
@@ -159,7 +166,7 @@ absl::Status EngineImpl::CheckOpen(const SessionTranscript& transcript, const En
   }
   const int64_t imported = pages == nullptr ? 0 : static_cast<int64_t>(pages->size());
   if (transcript.kv_tokens < 0 || transcript.kv_tokens > tokens ||
-      layout_->PagesFor(transcript.kv_tokens) != imported) {
+      layout_->PagesFor(transcript.kv_tokens) > imported) {
     return absl::InvalidArgumentError(absl::StrCat(imported, " pages for the KV of ",
                                                    transcript.kv_tokens, " tokens of ", tokens));
   }
@@ -172,8 +179,12 @@ absl::Status EngineImpl::OpenSession(absl::string_view session, const EncodePoli
   auto* import = static_cast<Import*>(pages.get());
   LCKV_RETURN_IF_ERROR(CheckOpen(transcript, policy, import));
   std::vector<int32_t> none;
+  const int64_t needed = layout_->PagesFor(transcript.kv_tokens);
   return OnLoop<absl::Status>([&] {
-    if (import != nullptr) import->Land();
+    if (import != nullptr) {
+      import->KeepFirst(needed);
+      import->Land();
+    }
     return loop_->OpenSession(session, policy, passes(policy), std::move(transcript),
                               import != nullptr ? import->pages() : none);
   });

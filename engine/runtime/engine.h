@@ -123,9 +123,10 @@ class Engine {
 
   // Sets `num_pages` pages aside. RESOURCE_EXHAUSTED, reason KV_POOL_FULL.
   virtual absl::StatusOr<std::unique_ptr<PageImport>> ReserveImport(int64_t num_pages) = 0;
-  // Opens a session. `pages` (null: none) hold positions [0, transcript.kv_tokens). ALREADY_EXISTS;
-  // INVALID_ARGUMENT when segments, tokens and pages do not fit or a token id is out of range;
-  // OUT_OF_RANGE when longer than max_context.
+  // Opens a session. `pages` (null: none) hold positions [0, transcript.kv_tokens); those beyond
+  // are given back (a restore that was cut short). ALREADY_EXISTS; INVALID_ARGUMENT when segments,
+  // tokens and pages do not fit or a token id is out of range; OUT_OF_RANGE when longer than
+  // max_context.
   virtual absl::Status OpenSession(absl::string_view session, const EncodePolicy& policy,
                                    SessionTranscript transcript,
                                    std::unique_ptr<PageImport> pages) = 0;

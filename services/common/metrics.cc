@@ -9,7 +9,7 @@ namespace lckv {
 namespace {
 
 std::string CheckedName(absl::string_view name) {
-  LCKV_CHECK(absl::StartsWith(name, "lckv_"));
+  LCKV_CHECK(absl::StartsWith(name, "lckv_") || absl::StartsWith(name, "vllm:"));
   return std::string(name);
 }
 

@@ -16,9 +16,10 @@
 namespace lckv {
 
 // A service's metrics. Each service owns one (there is no global registry), registers everything
-// at start and keeps the references, which live as long as the registry. Names start with "lckv_",
-// end in their base unit (counters in "_total") and have a help text; labels are few and bounded:
-// never an id of a session or request. Thread-safe, as are the metrics.
+// at start and keeps the references, which live as long as the registry. Names start with "lckv_"
+// ("vllm:" for those that others' tools read), end in their base unit (counters in "_total") and
+// have a help text; labels are few and bounded: never an id of a session or request. Thread-safe,
+// as are the metrics.
 class MetricsRegistry {
  public:
   using Labels = prometheus::Labels;
