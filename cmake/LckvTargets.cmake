@@ -2,10 +2,18 @@
 #
 #   lckv_library(NAME engine_kv SRCS … HDRS … DEPS …)       target lckv_engine_kv, alias lckv::engine_kv
 #   lckv_proto_library(NAME cache_proto PROTO path GRPC)     generated code, the only place without warnings
-#   lckv_test(NAME page_pool_test SRCS … DEPS … LABEL unit)  one binary and one ctest entry
+#   lckv_test(NAME page_pool_test SRCS … DEPS … LABEL unit)  one binary and one ctest entry; SERIAL: runs alone
 #   lckv_binary(NAME lckv SRCS … DEPS …)
 #
 # A library's DEPS list is the architecture: what is not named there cannot be linked.
+
+# scripts/test.sh runs the tests of several build trees together: those of a sanitizer's tree say so in their names.
+set(LCKV_TEST_PREFIX "")
+if("address" IN_LIST LCKV_SANITIZE)
+  set(LCKV_TEST_PREFIX asan_)
+elseif("thread" IN_LIST LCKV_SANITIZE)
+  set(LCKV_TEST_PREFIX tsan_)
+endif()
 
 function(lckv_library)
   cmake_parse_arguments(ARG "" "NAME" "SRCS;HDRS;DEPS;PRIVATE_DEPS" ${ARGN})
@@ -30,7 +38,7 @@ function(lckv_binary)
 endfunction()
 
 function(lckv_test)
-  cmake_parse_arguments(ARG "NO_MAIN" "NAME;LABEL;TIMEOUT" "SRCS;DEPS" ${ARGN})
+  cmake_parse_arguments(ARG "NO_MAIN;SERIAL" "NAME;LABEL;TIMEOUT" "SRCS;DEPS" ${ARGN})
   if(NOT ARG_LABEL)
     set(ARG_LABEL unit)
   endif()
@@ -43,8 +51,9 @@ function(lckv_test)
     target_link_libraries(${ARG_NAME} PRIVATE GTest::gtest_main)
   endif()
   target_compile_definitions(${ARG_NAME} PRIVATE LCKV_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
-  add_test(NAME ${ARG_NAME} COMMAND ${ARG_NAME})
-  set_tests_properties(${ARG_NAME} PROPERTIES LABELS ${ARG_LABEL} TIMEOUT ${ARG_TIMEOUT})
+  set(test ${LCKV_TEST_PREFIX}${ARG_NAME})
+  add_test(NAME ${test} COMMAND ${ARG_NAME})
+  set_tests_properties(${test} PROPERTIES LABELS ${ARG_LABEL} TIMEOUT ${ARG_TIMEOUT} RUN_SERIAL ${ARG_SERIAL})
 endfunction()
 
 function(lckv_proto_library)
