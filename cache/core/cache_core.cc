@@ -63,7 +63,7 @@ struct CacheCore::Reservation {
 };
 
 struct CacheCore::ReadLease {
-  std::vector<PinnedPage> pages;  // [manifest pages]; null: lost. Constant.
+  std::vector<PinnedPage> pages;  // those before the first lost one. Constant.
   absl::Time expires;             // guarded by CacheCore::mu_
 };
 
@@ -104,7 +104,6 @@ absl::StatusOr<v1::AcquireResponse> CacheCore::Acquire(const v1::AcquireRequest&
     for (const PinnedPage& page : pages) ToProto(page->extent(), response.add_extents());
     while (response.extents_size() < lease->manifest.pages_size()) response.add_extents();
     if (!pages.empty()) {
-      pages.resize(static_cast<size_t>(lease->manifest.pages_size()));
       absl::StatusOr<uint64_t> read_lease = AddReadLease(std::move(pages));
       if (read_lease.ok()) {
         response.set_read_lease(*read_lease);
@@ -397,10 +396,9 @@ absl::StatusOr<PinnedPage> CacheCore::PinPage(uint64_t read_lease, uint32_t posi
   it->second->expires = options_.clock->Now() + options_.handle_ttl;
   const std::vector<PinnedPage>& pages = it->second->pages;
   if (position >= pages.size()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("page ", position, " of a read lease of ", pages.size()));
+    return absl::NotFoundError(
+        absl::StrCat("page ", position, ": the read lease has ", pages.size()));
   }
-  if (pages[position] == nullptr) return absl::NotFoundError(absl::StrCat("page ", position));
   return pages[position];
 }
 

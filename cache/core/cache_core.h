@@ -77,10 +77,10 @@ class CacheCore {
   // NOT_FOUND: no such reservation (any more). INVALID_ARGUMENT: outside it.
   absl::Status WriteChunk(uint64_t reservation, uint32_t extent_index, uint64_t offset_bytes,
                           absl::string_view data);
-  // Positions of a read lease are those of the Acquire response's extents. NOT_FOUND: no such
-  // lease.
+  // How many pages a read lease pins: positions [0, n) of the Acquire response's extents, those
+  // that are not lost. NOT_FOUND: no such lease (any more).
   absl::StatusOr<uint32_t> PageCount(uint64_t read_lease);
-  // As PageCount; also NOT_FOUND for a lost page. INVALID_ARGUMENT: no such position.
+  // NOT_FOUND: no such lease or position.
   absl::StatusOr<PinnedPage> PinPage(uint64_t read_lease, uint32_t position);
 
   // Drops what is past its time. Reserve and Acquire do it too; call it now and then so that memory
@@ -92,7 +92,6 @@ class CacheCore {
  private:
   struct Reservation;
   struct ReadLease;
-  struct LoadedPages;
 
   std::shared_ptr<Reservation> FindReservation(uint64_t id);
   std::shared_ptr<Reservation> TakeReservation(uint64_t id);
