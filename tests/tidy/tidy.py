@@ -48,7 +48,6 @@ BANNED_CODE = {
 # In any text file. Written so that this file does not match itself.
 BANNED_TEXT = {
     r"(?<![\w.])/(?:work|farm|root)/[\w.]": "path of one machine",
-    r"(?<![\w.])/home/\w": "path of one machine",
     r"[.]library\b": "path of one machine",
     r"\b(?:deb|security)[.]debian[.]org\b": "registry host",
     r"\bpypi[.]org\b|\bpythonhosted[.]org\b": "registry host",

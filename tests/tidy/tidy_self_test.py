@@ -101,7 +101,7 @@ class TidyTest(unittest.TestCase):
                                                   "/* std::string_view */ lckv::Mutex mu;\n"})
 
     def test_banned_text(self):
-        for text in ("see /" + "work/x", "in /" + "root/.cache", "/" + "home/someone", "a ." + "library folder",
+        for text in ("see /" + "work/x", "in /" + "root/.cache", "a ." + "library folder",
                      "pypi" + ".org", "deb" + ".debian.org", "TO" + "DO: later"):
             with self.subTest(text=text):
                 self.assert_one("text", {"docs/a.md": f"first\n{text}\n"}, "docs/a.md:2:")
