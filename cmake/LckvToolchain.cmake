@@ -23,6 +23,9 @@ add_library(lckv_warnings INTERFACE)
 target_compile_options(lckv_warnings INTERFACE -Wall -Wextra -Wpedantic -Werror)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
   target_compile_options(lckv_warnings INTERFACE -Wthread-safety)
+else()
+  # GCC 12 reports members of an empty std::optional or of the other alternative of a std::variant.
+  target_compile_options(lckv_warnings INTERFACE -Wno-maybe-uninitialized)
 endif()
 
 # Bits must not depend on what the compiler likes to contract: fused multiply-adds are written out where wanted.

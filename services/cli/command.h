@@ -2,6 +2,8 @@
 
 #include <CLI/CLI.hpp>
 #include <functional>
+#include <memory>
+#include <utility>
 
 #include "absl/status/status.h"
 
@@ -14,14 +16,14 @@ using Action = std::function<absl::Status()>;
 // names it, its action is put into `chosen`, which outlives `tool`.
 using AddCommand = void (*)(CLI::App& tool, Action& chosen);
 
-void AddCacheNode(CLI::App& tool, Action& chosen);
+void AddBench(CLI::App& tool, Action& chosen);
 void AddChat(CLI::App& tool, Action& chosen);
-void AddGateway(CLI::App& tool, Action& chosen);
 void AddInspect(CLI::App& tool, Action& chosen);
+void AddLogits(CLI::App& tool, Action& chosen);
+void AddPpl(CLI::App& tool, Action& chosen);
 void AddSessions(CLI::App& tool, Action& chosen);
 void AddTokenize(CLI::App& tool, Action& chosen);
 void AddUp(CLI::App& tool, Action& chosen);
-void AddWorker(CLI::App& tool, Action& chosen);
 
 // The usual shape of an AddCommand: a subcommand with flags of type Options, and what runs with
 // them.
