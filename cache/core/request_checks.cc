@@ -25,8 +25,8 @@ absl::Status CheckAcquire(const v1::AcquireRequest& request) {
   if (!v1::EncodePolicy::Mode_IsValid(request.encode().mode())) {
     return absl::InvalidArgumentError("encode.mode: unknown");
   }
-  if (request.encode().passes() > kMaxPasses) {
-    return absl::InvalidArgumentError(absl::StrCat("encode.passes: over ", kMaxPasses));
+  if (request.encode().passes() > kMaxManifestPasses) {
+    return absl::InvalidArgumentError(absl::StrCat("encode.passes: over ", kMaxManifestPasses));
   }
   if (!v1::Durability_IsValid(request.durability())) {
     return absl::InvalidArgumentError("durability: unknown");

@@ -39,8 +39,9 @@ absl::Status ValidateHeader(const v1::Manifest& manifest) {
     return Invalid("numerics_class is too long");
   }
   if (manifest.last_turn_id().size() > kMaxNameBytes) return Invalid("last_turn_id is too long");
-  if (manifest.passes() > kMaxPasses) return Invalid("passes is over ", kMaxPasses);
-  if (manifest.encode().passes() > kMaxPasses) return Invalid("encode.passes is over ", kMaxPasses);
+  if (manifest.passes() > kMaxManifestPasses) return Invalid("passes is over ", kMaxManifestPasses);
+  if (manifest.encode().passes() > kMaxManifestPasses)
+    return Invalid("encode.passes is over ", kMaxManifestPasses);
   if (!v1::EncodePolicy::Mode_IsValid(manifest.encode().mode())) {
     return Invalid("encode.mode ", static_cast<int>(manifest.encode().mode()), " is unknown");
   }
