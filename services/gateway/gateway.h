@@ -51,6 +51,7 @@ class Gateway {
   ServerRunner& server() { return *server_; }
   const MetricsServer* metrics_server() const { return metrics_server_.get(); }
   WorkerDirectory& directory() { return directory_; }
+  const GatewayMetrics& metrics() const { return metrics_; }
 
   // Admits no more turns and waits for those that run. A drain callback of ServerRunner::Stop.
   void Drain(absl::Time deadline);
