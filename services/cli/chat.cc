@@ -3,7 +3,6 @@
 #include <unistd.h>
 
 #include <cstdint>
-#include <fstream>
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -11,7 +10,6 @@
 #include <string>
 #include <vector>
 
-#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "base/status_macros.h"
 #include "base/units.h"
@@ -19,6 +17,7 @@
 #include "services/cli/command.h"
 #include "services/cli/gateway_client.h"
 #include "services/cli/json_output.h"
+#include "services/cli/token_file.h"
 
 namespace lckv {
 namespace {
@@ -53,24 +52,6 @@ v1::SamplingParams Sampling(const ChatOptions& options) {
   if (options.seed) sampling.set_seed(*options.seed);
   sampling.set_ignore_eos(options.ignore_eos);
   return sampling;
-}
-
-absl::StatusOr<std::vector<int32_t>> ReadTokens(const std::string& path) {
-  std::ifstream file(path);
-  if (!file) return absl::NotFoundError(absl::StrCat(path, ": cannot be opened"));
-  const nlohmann::json json = nlohmann::json::parse(file, nullptr, /*allow_exceptions=*/false);
-  if (!json.is_object() || !json.contains("tokens") || !json["tokens"].is_array()) {
-    return absl::InvalidArgumentError(absl::StrCat(path, ": is not {\"tokens\": [...]}"));
-  }
-  std::vector<int32_t> tokens;
-  for (const nlohmann::json& token : json["tokens"]) {
-    if (!token.is_number_integer() || token < 0 || token > INT32_MAX) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(path, ": tokens[", tokens.size(), "] is no token id"));
-    }
-    tokens.push_back(token.get<int32_t>());
-  }
-  return tokens;
 }
 
 // One conversation: remembers the session's id from the first answer on.
@@ -195,7 +176,7 @@ absl::Status RunChat(const ChatOptions& options) {
   LCKV_ASSIGN_OR_RETURN(const v1::Durability durability, ParseDurability(options.durability));
   Conversation conversation(options, encode, durability);
   if (!options.tokens_json.empty()) {
-    LCKV_ASSIGN_OR_RETURN(const std::vector<int32_t> tokens, ReadTokens(options.tokens_json));
+    LCKV_ASSIGN_OR_RETURN(const std::vector<int32_t> tokens, ReadTokenFile(options.tokens_json));
     return conversation.Send(tokens);
   }
   if (options.prompt) return conversation.Say(*options.prompt);

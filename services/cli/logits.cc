@@ -3,7 +3,6 @@
 #include <cstdint>
 #include <fstream>
 #include <iostream>
-#include <iterator>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -17,6 +16,7 @@
 #include "services/cli/command.h"
 #include "services/cli/evaluate_flags.h"
 #include "services/cli/json_output.h"
+#include "services/cli/token_file.h"
 
 namespace lckv {
 namespace {
@@ -29,28 +29,8 @@ struct LogitsOptions {
   std::string out;
 };
 
-absl::StatusOr<std::vector<int32_t>> ReadTokens(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) return absl::NotFoundError(absl::StrCat(path, ": cannot be opened"));
-  const std::string text((std::istreambuf_iterator<char>(file)), {});
-  const auto json = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
-  if (!json.is_object() || !json.contains("tokens") || !json["tokens"].is_array()) {
-    return absl::InvalidArgumentError(absl::StrCat(path, ": no JSON object with \"tokens\": […]"));
-  }
-  std::vector<int32_t> tokens;
-  for (const auto& token : json["tokens"]) {
-    if (!token.is_number_integer() || token < 0 || token > INT32_MAX) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(path, ": tokens[", tokens.size(), "] is no token id"));
-    }
-    tokens.push_back(token.get<int32_t>());
-  }
-  if (tokens.empty()) return absl::InvalidArgumentError(absl::StrCat(path, ": no tokens"));
-  return tokens;
-}
-
 absl::Status RunLogits(const LogitsOptions& options) {
-  LCKV_ASSIGN_OR_RETURN(const std::vector<int32_t> tokens, ReadTokens(options.tokens_file));
+  LCKV_ASSIGN_OR_RETURN(const std::vector<int32_t> tokens, ReadTokenFile(options.tokens_file));
   const auto n_tokens = static_cast<int32_t>(tokens.size());
   LCKV_ASSIGN_OR_RETURN(const std::vector<SegmentRun> segments,
                         SegmentsOf(options.encode, n_tokens));
