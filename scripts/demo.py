@@ -16,7 +16,7 @@ import urllib.request
 
 WIDTH = 100
 PATIENCE_SECONDS = 60
-IDLE_TIMEOUT = "3s"
+IDLE_SECONDS = 3
 
 
 class DemoError(Exception):
@@ -84,7 +84,7 @@ class Services:
                      "--worker", address("worker-1"), "--worker", address("worker-2")]
         else:
             flags = ["worker", "--worker-id", name, "--cache-node", address("cache-node"), "--model", self.model,
-                     "--threads", str(max(1, os.cpu_count() or 1)), "--idle-timeout", IDLE_TIMEOUT]
+                     "--threads", str(max(1, os.cpu_count() or 1)), "--idle-evict-seconds", str(IDLE_SECONDS)]
         return [self.binary] + flags + ["--listen", address(name, "127.0.0.1:0")]
 
     def start(self, name):
@@ -221,11 +221,16 @@ ORIGINS = {"new": "a new session", "hot": "KV was in the worker", "cache_node": 
            "recomputed": "KV was computed again"}
 
 
+def worker_name(worker_id):
+    """worker-1 of worker-1#4711abcd: without the mark of its incarnation."""
+    return worker_id.split("#")[0]
+
+
 def summary(done):
     usage, timings = done["usage"], done["timings"]
     rate = usage["generated_tokens"] / timings["decode_seconds"] if timings["decode_seconds"] > 0 else 0
     return [
-        f"{done['worker']}: {usage['generated_tokens']} tokens, {rate:.0f} tokens/s, first after "
+        f"{worker_name(done['worker'])}: {usage['generated_tokens']} tokens, {rate:.0f} tokens/s, first after "
         f"{1000 * timings['time_to_first_token_seconds']:.0f} ms",
         f"restore_source {done['restore_source']}, {ORIGINS[done['restore_source']]}: {usage['cached_tokens']} tokens "
         f"cached, {usage['reencoded_tokens']} computed again, {size(usage['restored_bytes'])} moved in "
@@ -242,7 +247,7 @@ class Demo:
     def turn(self, number, kill_after=None):
         """One turn as the user sees it. With `kill_after` its worker is killed after that many tokens: its name."""
         page, twin, prompt = self.page, self.twin[number - 1], self.script.prompts[number - 1]
-        holder = self.services.session(self.session).get("worker")
+        holder = worker_name(self.services.session(self.session).get("worker", ""))
         page.line(f"Turn {number}")
         page.begin("user")
         page.write(prompt)
@@ -263,7 +268,7 @@ class Demo:
         if killed and not reply.done["continuations"]:
             raise DemoError("the answer was complete before the worker was killed")
         if killed:
-            page.line(f"{'':11}the stream went on, on {reply.done['worker']}")
+            page.line(f"{'':11}the stream went on, on {worker_name(reply.done['worker'])}")
         if reply.tokens != twin.tokens:
             raise DemoError(f"turn {number}: other tokens than the undisturbed twin")
         page.line(f"{'':11}all {len(reply.tokens)} tokens are those of the undisturbed twin session")
@@ -278,7 +283,7 @@ class Demo:
         dead = self.turn(3, kill_after=min(20, len(self.twin[2].tokens) // 3))
         self.services.start(dead)
         self.services.wait_for_workers(2)
-        tell(f"{dead} is back. The session stays idle for {IDLE_TIMEOUT}, and leaves its worker.")
+        tell(f"{dead} is back. The session stays idle for {IDLE_SECONDS} s, and leaves its worker.")
         self.services.wait_until_cold(self.session)
         self.turn(4)
         tell("Idle again; then the cache node, which alone has the session, is killed and started again.")

@@ -18,8 +18,9 @@ namespace {
 TEST(EvictionTest, IdleSessionsComeBackFromTheCacheNode) {
   const std::vector<Turn> turns = TestTurns(3);
   const std::vector<Reply> expected = UndisturbedReplies(turns);
-  ASSERT_OK_AND_ASSIGN(auto cluster,
-                       Cluster::Start({.workers = 1, .worker_flags = {"--idle-timeout", "300ms"}}));
+  ASSERT_OK_AND_ASSIGN(
+      auto cluster,
+      Cluster::Start({.workers = 1, .worker_flags = {"--idle-evict-seconds", "0.3"}}));
   ExpectSameReply(Say(cluster->gateway(), "s", turns[0]), expected[0]);
   for (size_t i = 1; i < turns.size(); ++i) {
     ASSERT_TRUE(WaitUntil([&] {

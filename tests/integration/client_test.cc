@@ -76,8 +76,7 @@ TEST(QueueFullTest, TheTurnTooManyIsRefusedAndTheOthersAreNot) {
   const std::vector<Reply> expected = UndisturbedReplies(turns);
   ASSERT_OK_AND_ASSIGN(
       auto cluster,
-      Cluster::Start({.workers = 1,
-                      .worker_flags = {"--max-running-turns", "1", "--max-waiting-turns", "1"}}));
+      Cluster::Start({.workers = 1, .worker_flags = {"--max-running", "1", "--max-waiting", "1"}}));
   {
     RunningTurn running(cluster->gateway(), "running", turns[0]);
     ASSERT_TRUE(running.ReadTokens(1));
@@ -119,7 +118,7 @@ TEST(GatewayTest, KilledAndReplacedBetweenTurns) {
   for (const std::string& session : sessions) {
     const Reply reply = Say(cluster->gateway(), session, turns[0]);
     ExpectSameReply(reply, expected[0]);
-    workers.push_back(reply.done.worker());
+    workers.push_back(WorkerName(reply.done.worker()));
   }
   cluster->Kill("gateway");
   ASSERT_OK(cluster->Restart("gateway"));
@@ -129,7 +128,7 @@ TEST(GatewayTest, KilledAndReplacedBetweenTurns) {
   for (size_t i = 0; i < sessions.size(); ++i) {
     const Reply reply = Say(cluster->gateway(), sessions[i], turns[1]);
     ExpectSameReply(reply, expected[1]);
-    EXPECT_EQ(reply.done.worker(), workers[i]);
+    EXPECT_EQ(WorkerName(reply.done.worker()), workers[i]);
     EXPECT_EQ(reply.done.restore_source(), v1::HOT);
     ExpectNothingLost(cluster->gateway(), sessions[i], 2);
   }

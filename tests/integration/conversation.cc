@@ -74,9 +74,11 @@ absl::StatusOr<v1::SessionInfo> GetSession(v1::Inference::Stub& gateway,
   return info;
 }
 
+std::string WorkerName(const std::string& id) { return id.substr(0, id.find('#')); }
+
 std::string HolderOf(v1::Inference::Stub& gateway, const std::string& session) {
   const absl::StatusOr<v1::SessionInfo> info = GetSession(gateway, session);
-  return info.ok() ? info->worker() : "";
+  return info.ok() ? WorkerName(info->worker()) : "";
 }
 
 bool WaitUntilPushed(v1::Inference::Stub& gateway, const std::string& session) {

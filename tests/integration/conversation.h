@@ -56,10 +56,12 @@ class RunningTurn {
 // One turn from beginning to end.
 Reply Say(v1::Inference::Stub& gateway, const std::string& session, const Turn& turn);
 
-// What the gateway knows of a session; `status` of the call in the second form's absence of one.
+// What the gateway knows of a session.
 absl::StatusOr<v1::SessionInfo> GetSession(v1::Inference::Stub& gateway,
                                            const std::string& session);
-// The worker that holds the session's lease; "" if there is none.
+// "worker-1" of the id "worker-1#4711abcd": without the mark of its incarnation.
+std::string WorkerName(const std::string& id);
+// The name of the worker that holds the session's lease; "" if there is none.
 std::string HolderOf(v1::Inference::Stub& gateway, const std::string& session);
 // Waits until the cache node has the KV of the whole transcript.
 bool WaitUntilPushed(v1::Inference::Stub& gateway, const std::string& session);

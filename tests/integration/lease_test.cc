@@ -80,7 +80,7 @@ TEST(LeaseTest, AHeldSessionIsRefused) {
   EXPECT_THAT(refused, StatusIs(absl::StatusCode::kAborted));
   EXPECT_EQ(ErrorReason(refused), kReasonLeaseHeld);
   ASSERT_TRUE(GetErrorInfo(refused).has_value());
-  EXPECT_EQ(GetErrorInfo(refused)->metadata.at("holder"), holder);
+  EXPECT_EQ(WorkerName(GetErrorInfo(refused)->metadata.at("holder")), holder);
   ExpectNothingLost(cluster->gateway(), "s", 1);
 }
 

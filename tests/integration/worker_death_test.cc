@@ -36,7 +36,7 @@ TEST(WorkerDeathTest, BetweenTurns) {
 
   const Reply third = Say(cluster->gateway(), "s", turns[2]);
   ExpectSameReply(third, expected[2]);
-  EXPECT_EQ(third.done.worker(), OtherWorker(first));
+  EXPECT_EQ(WorkerName(third.done.worker()), OtherWorker(first));
   EXPECT_EQ(third.done.restore_source(), v1::CACHE_NODE);
   EXPECT_EQ(third.done.usage().reencoded_tokens(), 0u);
   EXPECT_GT(third.done.usage().restored_bytes(), 0u);
@@ -46,7 +46,7 @@ TEST(WorkerDeathTest, BetweenTurns) {
   cluster->Kill(OtherWorker(first));
   const Reply fourth = Say(cluster->gateway(), "s", turns[3]);
   ExpectSameReply(fourth, expected[3]);
-  EXPECT_EQ(fourth.done.worker(), first);
+  EXPECT_EQ(WorkerName(fourth.done.worker()), first);
   ExpectNothingLost(cluster->gateway(), "s", 4);
 }
 
@@ -67,7 +67,7 @@ TEST_P(MidStreamTest, Killed) {
     const Reply second = turn.Finish();
     ExpectSameReply(second, expected[1]);
     EXPECT_EQ(second.done.continuations(), 1u);
-    EXPECT_EQ(second.done.worker(), OtherWorker(first));
+    EXPECT_EQ(WorkerName(second.done.worker()), OtherWorker(first));
   }
   ExpectSameReply(Say(cluster->gateway(), "s", turns[2]), expected[2]);
   ExpectNothingLost(cluster->gateway(), "s", 3);
@@ -100,7 +100,7 @@ TEST_P(MidStreamTest, StoppedThenContinued) {
   ExpectNothingLost(cluster->gateway(), "s", 2);
   const Reply third = Say(cluster->gateway(), "s", turns[2]);
   ExpectSameReply(third, expected[2]);
-  EXPECT_EQ(third.done.worker(), OtherWorker(first));
+  EXPECT_EQ(WorkerName(third.done.worker()), OtherWorker(first));
   ExpectNothingLost(cluster->gateway(), "s", 3);
 }
 
@@ -129,7 +129,7 @@ TEST(DrainTest, RunningTurnsFinishAndSessionsMove) {
   for (const std::string& session : sessions) {
     const Reply third = Say(cluster->gateway(), session, turns[2]);
     ExpectSameReply(third, expected[2]);
-    EXPECT_EQ(third.done.worker(), OtherWorker(leaving));
+    EXPECT_EQ(WorkerName(third.done.worker()), OtherWorker(leaving));
     EXPECT_EQ(third.done.usage().reencoded_tokens(), 0u) << session;
     ExpectNothingLost(cluster->gateway(), session, 3);
   }
@@ -140,7 +140,7 @@ TEST(DrainTest, TurnsThatDoNotFinishMove) {
   std::vector<Turn> turns = TestTurns(2);
   turns[0].max_tokens = kLongTurn;
   const std::vector<Reply> expected = UndisturbedReplies(turns);
-  ASSERT_OK_AND_ASSIGN(auto cluster, Cluster::Start({.worker_flags = {"--grace", "1s"}}));
+  ASSERT_OK_AND_ASSIGN(auto cluster, Cluster::Start({.worker_flags = {"--drain-grace", "1s"}}));
   {
     RunningTurn turn(cluster->gateway(), "s", turns[0]);
     ASSERT_TRUE(turn.ReadTokens(kStruckAfter));
