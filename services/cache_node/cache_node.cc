@@ -48,7 +48,10 @@ absl::StatusOr<std::unique_ptr<CacheNode>> CacheNode::Start(const CacheNodeOptio
   ServerOptions server;
   server.listen = options.listen;
   server.max_receive_bytes = kMaxMessageBytes;
-  server.max_concurrent_streams = options.max_page_streams;
+  // More than is admitted: over the limits a call gets a typed error instead of waiting in its
+  // connection.
+  server.max_concurrent_streams =
+      2 * (options.max_page_streams + static_cast<int>(options.max_waiting_calls));
   server.reflection = options.reflection;
   LCKV_ASSIGN_OR_RETURN(
       node->server_,
