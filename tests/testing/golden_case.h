@@ -27,14 +27,26 @@ struct GoldenCase {
 };
 
 inline const std::vector<std::string>& GoldenNames() {
-  static const auto* names = new std::vector<std::string>{
-      "cla2",           "lckv-sharded-extra-kv", "lckv-w0-top",
-      "lckv-w2-diag",   "lckv-w2-long",          "lckv-w2-nodiag",
-      "lckv-w4-mha",    "lckv-window",           "llama-gqa-tied",
-      "llama-mha",      "llama-nodiag",          "llama-rope-linear",
-      "llama-rope-llama3-bias", "mix-attention", "odd-map",
-      "opt-llama-w2",   "opt-llama-warmup",      "sandwich-middle",
-      "two-groups",     "yoco"};
+  static const auto* names = new std::vector<std::string>{"cla2",
+                                                          "lckv-sharded-extra-kv",
+                                                          "lckv-w0-top",
+                                                          "lckv-w2-diag",
+                                                          "lckv-w2-long",
+                                                          "lckv-w2-nodiag",
+                                                          "lckv-w4-mha",
+                                                          "lckv-window",
+                                                          "llama-gqa-tied",
+                                                          "llama-mha",
+                                                          "llama-nodiag",
+                                                          "llama-rope-linear",
+                                                          "llama-rope-llama3-bias",
+                                                          "mix-attention",
+                                                          "odd-map",
+                                                          "opt-llama-w2",
+                                                          "opt-llama-warmup",
+                                                          "sandwich-middle",
+                                                          "two-groups",
+                                                          "yoco"};
   return *names;
 }
 
