@@ -1,0 +1,50 @@
+#include "services/worker/push_queue.h"
+
+#include "base/log.h"
+
+namespace lckv::worker {
+
+PushQueue::PushQueue(PagePush* push, int threads, size_t capacity)
+    : push_(push), executor_(threads, capacity) {}
+
+void PushQueue::Schedule(const std::shared_ptr<HotSession>& session) {
+  {
+    MutexLock lock(session->mu);
+    if (session->dropped) return;
+    switch (session->push) {
+      case HotSession::Push::kQueued:
+      case HotSession::Push::kRunningAndAgain:
+        return;
+      case HotSession::Push::kRunning:
+        session->push = HotSession::Push::kRunningAndAgain;
+        return;
+      case HotSession::Push::kNone:
+        session->push = HotSession::Push::kQueued;
+    }
+  }
+  if (executor_.TrySubmit([this, session] { Run(session); })) return;
+  MutexLock lock(session->mu);
+  session->push = HotSession::Push::kNone;
+  session->unpushed = true;
+}
+
+void PushQueue::Run(const std::shared_ptr<HotSession>& session) {
+  bool again = true;
+  while (again) {
+    {
+      MutexLock lock(session->mu);
+      session->push = HotSession::Push::kRunning;
+    }
+    const absl::Status status = push_->Push(*session);
+    if (!status.ok()) {
+      LogWarning("push failed",
+                 {{"session", session->key.session_id}, {"error", status.ToString()}});
+    }
+    MutexLock lock(session->mu);
+    // After an error only the idle scan tries again.
+    again = status.ok() && session->push == HotSession::Push::kRunningAndAgain;
+    if (!again) session->push = HotSession::Push::kNone;
+  }
+}
+
+}  // namespace lckv::worker
