@@ -19,15 +19,19 @@ void Scores(const AttentionBlock& block, AttentionState& state) {
   for (int32_t i = block.first; i < block.first + block.count; ++i) {
     const uint8_t* key = block.keys[i];
     V dot[kHeads];
+#pragma GCC unroll 4
     for (int h = 0; h < kHeads; ++h) dot[h] = V::Zero();
     for (int32_t c = 0; c < whole; c += kPanel) {
       const V k = LoadStored<V, D>(key + c * kStoredBytes<D>);
+#pragma GCC unroll 4
       for (int h = 0; h < kHeads; ++h) dot[h] = V::Fma(V::Load(state.q[h] + c), k, dot[h]);
     }
     if (rest > 0) {
       const V k = LoadFirstStored<V, D>(key + whole * kStoredBytes<D>, rest);
+#pragma GCC unroll 4
       for (int h = 0; h < kHeads; ++h) dot[h] = V::Fma(V::Load(state.q[h] + whole), k, dot[h]);
     }
+#pragma GCC unroll 4
     for (int h = 0; h < kHeads; ++h) state.scores[h][i] = dot[h].Sum() * block.scale;
   }
 }
@@ -61,14 +65,15 @@ void AddValues(const AttentionBlock& block, const float (&shrink)[kHeads], Atten
     const int32_t rest = block.head_dim - c;
     const int64_t offset = block.value_offset_bytes + c * kStoredBytes<D>;
     V out[kHeads];
+#pragma GCC unroll 4
     for (int h = 0; h < kHeads; ++h) out[h] = V::Load(state.out[h] + c) * V::Set(shrink[h]);
     for (int32_t i = block.first; i < block.first + block.count; ++i) {
       const uint8_t* p = block.keys[i] + offset;
       const V value = rest < kPanel ? LoadFirstStored<V, D>(p, rest) : LoadStored<V, D>(p);
-      for (int h = 0; h < kHeads; ++h) {
-        out[h] = V::Fma(V::Set(state.scores[h][i]), value, out[h]);
-      }
+#pragma GCC unroll 4
+      for (int h = 0; h < kHeads; ++h) out[h] = V::Fma(V::Set(state.scores[h][i]), value, out[h]);
     }
+#pragma GCC unroll 4
     for (int h = 0; h < kHeads; ++h) out[h].Store(state.out[h] + c);
   }
 }

@@ -17,9 +17,9 @@ struct PanelReader {  // kF32, kF16, kBf16: [k][kPanel]
   const uint8_t* steps;
   void Begin(const uint8_t* block) { steps = block; }
   V One(int k) const { return LoadStored<V, D>(steps + k * kStepBytes); }
-  void Pair(int k, V& first, V& second) const {
-    first = One(k);
-    second = One(k + 1);
+  void Pair(int i, V& first, V& second) const {
+    first = One(2 * i);
+    second = One(2 * i + 1);
   }
 };
 
@@ -33,15 +33,15 @@ struct PanelReader<V, DType::kQ8_0> {  // d [kPanel] f16, q [32][kPanel] int8
     steps = block + 2 * kPanel;
   }
   V One(int k) const { return d * V::LoadI8(steps + k * kPanel); }
-  void Pair(int k, V& first, V& second) const {
-    first = One(k);
-    second = One(k + 1);
+  void Pair(int i, V& first, V& second) const {
+    first = One(2 * i);
+    second = One(2 * i + 1);
   }
 };
 
 template <class V>
-struct PanelReader<V, DType::kQ4_1> {  // d, m [kPanel] f16, [16][kPanel] bytes: k even in the low
-                                       // nibble, k + 1 in the high
+struct PanelReader<V, DType::kQ4_1> {
+  // d, m [kPanel] f16, [16][kPanel] bytes: k even in the low nibble, k + 1 in the high
   static constexpr int kBytes = kPanel * (4 + kQuantBlock / 2);
   const uint8_t* steps;
   V d;
@@ -51,14 +51,14 @@ struct PanelReader<V, DType::kQ4_1> {  // d, m [kPanel] f16, [16][kPanel] bytes:
     m = V::LoadF16(block + 2 * kPanel);
     steps = block + 4 * kPanel;
   }
-  V One(int k) const {  // never called: blocks are whole
+  V One(int k) const {  // of an even k; in truth never called, blocks are whole
     V first, second;
-    Pair(k, first, second);
+    Pair(k / 2, first, second);
     return first;
   }
-  void Pair(int k, V& first, V& second) const {
+  void Pair(int i, V& first, V& second) const {
     V low, high;
-    V::LoadU4(steps + k / 2 * kPanel, low, high);
+    V::LoadU4(steps + i * kPanel, low, high);
     first = V::Fma(d, low, m);
     second = V::Fma(d, high, m);
   }
@@ -66,7 +66,8 @@ struct PanelReader<V, DType::kQ4_1> {  // d, m [kPanel] f16, [16][kPanel] bytes:
 
 // out[row][panel] from its sum.
 template <class V>
-void Finish(const LinearArgs& args, V sum, int64_t row, int64_t panel) {
+[[gnu::always_inline]] inline void Finish(const LinearArgs& args, V sum, int64_t row,
+                                          int64_t panel) {
   const int64_t column = panel * kPanel;
   const int64_t left = args.out_features - column;
   float* out = args.out + row * args.out_features + column;
@@ -86,42 +87,50 @@ void Finish(const LinearArgs& args, V sum, int64_t row, int64_t panel) {
 // which waits for memory. kRows * kPanels independent sums hide the latency of the multiply-adds.
 template <class V, DType D, int kRows, int kPanels>
 void FusedTile(const LinearArgs& args, int64_t panel) {
-  const uint8_t* blocks = args.panels + panel * args.panel_bytes;
   const int64_t in_features = args.in_features;
-  V sum[kRows][kPanels];
-  for (int r = 0; r < kRows; ++r) {
-    for (int p = 0; p < kPanels; ++p) sum[r][p] = V::Zero();
-  }
+  const int64_t panel_bytes = args.panel_bytes;
+  const uint8_t* blocks = args.panels + panel * panel_bytes;
+  const float* x = args.x;
+  V sum[kPanels * kRows];
+#pragma GCC unroll 8
+  for (V& s : sum) s = V::Zero();
   for (int64_t k0 = 0; k0 < in_features; k0 += kQuantBlock) {
     PanelReader<V, D> reader[kPanels];
-    for (int p = 0; p < kPanels; ++p) reader[p].Begin(blocks + p * args.panel_bytes);
-    blocks += PanelReader<V, D>::kBytes;
-    const float* x = args.x + k0;
-    const int count =
-        in_features - k0 < kQuantBlock ? static_cast<int>(in_features - k0) : kQuantBlock;
-    int k = 0;
-    for (; k + 2 <= count; k += 2) {
+#pragma GCC unroll 8
+    for (int p = 0; p < kPanels; ++p) reader[p].Begin(blocks + p * panel_bytes);
+    const int64_t left = in_features - k0;
+    const int count = left < kQuantBlock ? static_cast<int>(left) : kQuantBlock;
+    for (int i = 0; i < count / 2; ++i) {
+#pragma GCC unroll 8
       for (int p = 0; p < kPanels; ++p) {
         V first, second;
-        reader[p].Pair(k, first, second);
+        reader[p].Pair(i, first, second);
+#pragma GCC unroll 8
         for (int r = 0; r < kRows; ++r) {
-          const float* xr = x + r * in_features + k;
-          sum[r][p] = V::Fma(V::Set(xr[0]), first, sum[r][p]);
-          sum[r][p] = V::Fma(V::Set(xr[1]), second, sum[r][p]);
+          const float* xr = x + r * in_features + 2 * i;
+          V& s = sum[p * kRows + r];
+          s = V::Fma(V::Set(xr[1]), second, V::Fma(V::Set(xr[0]), first, s));
         }
       }
     }
-    if (k < count) {
+    if (count % 2 != 0) {
+#pragma GCC unroll 8
       for (int p = 0; p < kPanels; ++p) {
-        const V weight = reader[p].One(k);
+        const V weight = reader[p].One(count - 1);
+#pragma GCC unroll 8
         for (int r = 0; r < kRows; ++r) {
-          sum[r][p] = V::Fma(V::Set(x[r * in_features + k]), weight, sum[r][p]);
+          V& s = sum[p * kRows + r];
+          s = V::Fma(V::Set(x[r * in_features + count - 1]), weight, s);
         }
       }
     }
+    blocks += PanelReader<V, D>::kBytes;
+    x += kQuantBlock;
   }
-  for (int r = 0; r < kRows; ++r) {
-    for (int p = 0; p < kPanels; ++p) Finish(args, sum[r][p], r, panel + p);
+#pragma GCC unroll 8
+  for (int p = 0; p < kPanels; ++p) {
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) Finish(args, sum[p * kRows + r], r, panel + p);
   }
 }
 
@@ -141,15 +150,14 @@ void RestorePanel(const uint8_t* block, int count, float* out) {
     reader.Begin(block);
     block += PanelReader<V, D>::kBytes;
     const int in_block = count - k0 < kQuantBlock ? count - k0 : kQuantBlock;
-    int k = 0;
-    for (; k + 2 <= in_block; k += 2, out += 2 * kPanel) {
+    for (int i = 0; i < in_block / 2; ++i, out += 2 * kPanel) {
       V first, second;
-      reader.Pair(k, first, second);
+      reader.Pair(i, first, second);
       first.Store(out);
       second.Store(out + kPanel);
     }
-    if (k < in_block) {
-      reader.One(k).Store(out);
+    if (in_block % 2 != 0) {
+      reader.One(in_block - 1).Store(out);
       out += kPanel;
     }
   }
@@ -161,11 +169,14 @@ template <class V, int kRows>
 void Tile(const float* x, int64_t stride, const float* weights, int count, bool from_zero,
           float* partial) {
   V sum[kRows];
+#pragma GCC unroll 16
   for (int r = 0; r < kRows; ++r) sum[r] = from_zero ? V::Zero() : V::Load(partial + r * kPanel);
   for (int k = 0; k < count; ++k) {
     const V weight = V::Load(weights + k * kPanel);
+#pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) sum[r] = V::Fma(V::Set(x[r * stride + k]), weight, sum[r]);
   }
+#pragma GCC unroll 16
   for (int r = 0; r < kRows; ++r) sum[r].Store(partial + r * kPanel);
 }
 

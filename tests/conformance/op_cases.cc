@@ -1,0 +1,161 @@
+#include "tests/conformance/op_cases.h"
+
+#include <utility>
+
+namespace lckv::testing {
+namespace {
+
+using Cases = std::vector<std::unique_ptr<OpCase>>;
+
+constexpr DType kWeightTypes[] = {DType::kF32, DType::kF16, DType::kBf16, DType::kQ8_0,
+                                  DType::kQ4_1};
+constexpr DType kKvTypes[] = {DType::kF32, DType::kF16, DType::kBf16};
+
+void AddLinear(Cases& cases) {
+  for (DType dtype : kWeightTypes) {
+    const int unit = IsQuantized(dtype) ? kQuantBlock : 1;
+    // Row counts around every tile height and block of rows; out_features around whole vectors and
+    // panels.
+    for (int rows : {0, 1, 2, 3, 4, 5, 6, 7, 8, 11, 12, 13, 18, 25, 95, 96, 97, 200}) {
+      const int out = rows % 2 == 0 ? 33 : 48;
+      cases.push_back(MakeLinearCase({dtype, 3 * unit, out, rows, rows % 3 == 1, rows % 4 == 1}));
+    }
+    for (int out = 1; out <= 35; ++out) {
+      cases.push_back(
+          MakeLinearCase({dtype, 2 * unit, out, 1 + out % 7, out % 2 == 0, out % 3 == 0}));
+    }
+    for (int in : {1, 2, 3, 5, 7, 8, 15, 17, 31, 33, 63, 255, 256, 257, 511, 513, 600}) {
+      const int features = (in + unit - 1) / unit * unit;
+      for (int rows : {1, 4, 9}) {
+        cases.push_back(MakeLinearCase({dtype, features, 19, rows, true, true}));
+      }
+    }
+    // Large enough for several threads.
+    cases.push_back(MakeLinearCase({dtype, 576, 200, 1, false, true}));
+    cases.push_back(MakeLinearCase({dtype, 288, 100, 131, true, false}));
+    cases.push_back(MakeEmbedCase({dtype, 3 * unit, 35, 1, false, false}));
+    cases.push_back(MakeEmbedCase({dtype, 96, 17, 1, false, false}));
+  }
+}
+
+void AddRows(Cases& cases) {
+  for (int size = 1; size <= 36; ++size) {
+    cases.push_back(MakeRmsNormCase({1 + size % 4, size}));
+    cases.push_back(MakeSwiGluCase({1 + size % 3, size}));
+    cases.push_back(MakeGatherRowsCase({1 + size % 5, size}));
+  }
+  for (const RowsSpec& spec : {RowsSpec{0, 16}, RowsSpec{70, 576}, RowsSpec{33, 1001}}) {
+    cases.push_back(MakeRmsNormCase(spec));
+    cases.push_back(MakeSwiGluCase(spec));
+    cases.push_back(MakeGatherRowsCase(spec));
+  }
+  for (int head_dim : {2, 4, 6, 16, 20, 30, 32, 34, 64, 80, 96, 128}) {
+    cases.push_back(MakeRopeCase({1, 1, head_dim}));
+    cases.push_back(MakeRopeCase({5, 3, head_dim}));
+  }
+  cases.push_back(MakeRopeCase({0, 3, 64}));
+  cases.push_back(MakeRopeCase({61, 9, 64}));
+}
+
+// All positions of one sequence, in an order that is not sorted.
+std::vector<RowSpec> AllRows(int length) {
+  std::vector<RowSpec> rows;
+  for (int p = length - 1; p >= 0; p -= 2) rows.push_back({0, p});
+  for (int p = length % 2 == 0 ? 0 : 1; p < length; p += 2) rows.push_back({0, p});
+  return rows;
+}
+
+void AddAttentionShapes(Cases& cases) {
+  for (DType dtype : kKvTypes) {
+    for (int head_dim : {2, 4, 14, 16, 18, 20, 32, 34, 48, 64, 80, 128}) {
+      for (const auto& [heads, kv_heads] : {std::pair{1, 1}, std::pair{6, 3}, std::pair{9, 3}}) {
+        AttentionSpec spec = {
+            .dtype = dtype, .heads = heads, .kv_heads = kv_heads, .head_dim = head_dim};
+        spec.sequences = {{.length = 21}};
+        spec.rows = {{0, 20}, {0, 0}, {0, 15}, {0, 16}};
+        cases.push_back(MakeAttentionCase(spec));
+      }
+    }
+  }
+  for (int group : {1, 2, 3, 4, 5, 7, 8}) {
+    AttentionSpec spec = {.heads = 2 * group, .kv_heads = 2, .head_dim = 32};
+    spec.sequences = {{.length = 70}};
+    spec.rows = {{0, 69}, {0, 3}, {0, 63}, {0, 64}};
+    cases.push_back(MakeAttentionCase(spec));
+  }
+}
+
+void AddAttentionRanges(Cases& cases) {
+  // Windows, hidden diagonals and limits against block, page and sequence borders: all rows of a
+  // sequence at once.
+  for (int window : {0, 1, 2, 15, 16, 17, 64, 65, 100}) {
+    for (bool nodiag : {false, true}) {
+      AttentionSpec spec = {
+          .heads = 2, .kv_heads = 1, .head_dim = 16, .window = window, .nodiag = nodiag};
+      spec.sequences = {{.length = 135}};
+      spec.rows = AllRows(135);
+      cases.push_back(MakeAttentionCase(spec));
+    }
+  }
+  // A segment after a past, in pages of its own; visible_end as in the first pass, and in the
+  // past's middle.
+  for (int split : {1, 15, 16, 17, 63, 64, 70, 79}) {
+    for (int visible_end : {INT32_MAX, split, 5, 0}) {
+      for (bool nodiag : {false, true}) {
+        AttentionSpec spec = {
+            .heads = 3, .kv_heads = 1, .head_dim = 20, .window = split % 3 * 20, .nodiag = nodiag};
+        spec.sequences = {{.length = 80, .split = split, .visible_end = visible_end}};
+        spec.rows = {{0, split}, {0, 79}, {0, split - 1}, {0, (split + 79) / 2}};
+        cases.push_back(MakeAttentionCase(spec));
+      }
+    }
+  }
+  // Sequences of different kinds in one batch; the first pass of one beside the decoding of
+  // another.
+  AttentionSpec mixed = {.heads = 9, .kv_heads = 3, .head_dim = 64, .tokens_per_page = 64};
+  mixed.sequences = {{.length = 300, .split = 200, .visible_end = 200},
+                     {.length = 1},
+                     {.length = 257},
+                     {.length = 130, .split = 128}};
+  for (int i = 0; i < 40; ++i) {
+    mixed.rows.push_back({0, 200 + i});
+    mixed.rows.push_back({2, 256 - i});
+    mixed.rows.push_back({3, 128 + i % 2});
+  }
+  mixed.rows.push_back({1, 0});
+  cases.push_back(MakeAttentionCase(mixed));
+  mixed.rows.clear();
+  cases.push_back(MakeAttentionCase(mixed));
+}
+
+void AddKv(Cases& cases) {
+  for (DType dtype : kKvTypes) {
+    for (int head_dim : {1, 2, 6, 15, 16, 17, 20, 33, 64, 80, 128}) {
+      KvSpec spec = {.dtype = dtype, .kv_heads = 1 + head_dim % 3, .head_dim = head_dim};
+      spec.sequences = {{.length = 40}, {.length = 50, .split = 30}};
+      spec.rows = {{0, 0},  {0, 15}, {0, 16}, {0, 39}, {1, 30},
+                   {1, 31}, {1, 32}, {1, 47}, {1, 48}, {1, 49}};
+      cases.push_back(MakeStoreKvCase(spec));
+      cases.push_back(MakeKvChangeCase(spec));
+    }
+    KvSpec many = {.dtype = dtype, .kv_heads = 3, .head_dim = 64, .tokens_per_page = 64};
+    many.sequences = {{.length = 150}};
+    many.rows = AllRows(150);
+    cases.push_back(MakeStoreKvCase(many));
+    cases.push_back(MakeKvChangeCase(many));
+  }
+}
+
+}  // namespace
+
+std::vector<std::unique_ptr<OpCase>> AllOpCases() {
+  Cases cases;
+  AddLinear(cases);
+  AddRows(cases);
+  AddAttentionShapes(cases);
+  AddAttentionRanges(cases);
+  AddKv(cases);
+  return cases;
+}
+
+}  // namespace lckv::testing

@@ -1,0 +1,211 @@
+#include <algorithm>
+#include <cmath>
+
+#include "absl/strings/str_cat.h"
+#include "tests/conformance/case_data.h"
+#include "tests/conformance/op_cases.h"
+
+namespace lckv::testing {
+namespace {
+
+std::vector<float> Slice(const std::vector<float>& values, int begin, int end, int size) {
+  return std::vector<float>(values.begin() + static_cast<int64_t>(begin) * size,
+                            values.begin() + static_cast<int64_t>(end) * size);
+}
+
+size_t Product(int a, int b) { return static_cast<size_t>(a) * static_cast<size_t>(b); }
+
+class RmsNormCase final : public OpCase {
+ public:
+  explicit RmsNormCase(const RowsSpec& spec)
+      : spec_(spec),
+        x_(Gaussian(Product(spec.rows, spec.size), 21)),
+        weight_(Gaussian(static_cast<size_t>(spec.size), 22)) {}
+
+  std::string Describe() const override {
+    return absl::StrCat("rms_norm rows ", spec_.rows, " size ", spec_.size);
+  }
+  int rows() const override { return spec_.rows; }
+
+  // In place: the harder of the two contracts.
+  OpOutcome Run(Backend& backend, int begin, int end) const override {
+    const DeviceArray weight(backend, weight_);
+    const GuardedOutput out(backend, Slice(x_, begin, end, spec_.size));
+    backend.RmsNorm(
+        {out.data(), weight.as<float>(), kRmsEpsilon, end - begin, spec_.size, out.data()});
+    OpOutcome outcome;
+    outcome.values = out.Read(&outcome.stray_write);
+    return outcome;
+  }
+
+  // The sum of squares has no cancellation: size roundings at most, halved by the root; a few more
+  // for the rest.
+  std::vector<float> Tolerance() const override {
+    std::vector<float> tolerance;
+    for (int r = 0; r < spec_.rows; ++r) {
+      const float* x = x_.data() + static_cast<int64_t>(r) * spec_.size;
+      const double norm = Norm(x, static_cast<size_t>(spec_.size));
+      const double scale =
+          1 / std::sqrt(norm * norm / spec_.size + static_cast<double>(kRmsEpsilon));
+      for (int i = 0; i < spec_.size; ++i) {
+        const double value = std::abs(static_cast<double>(x[i]) * scale *
+                                      static_cast<double>(weight_[static_cast<size_t>(i)]));
+        tolerance.push_back(static_cast<float>((spec_.size / 2.0 + 6) * kEpsilon * value));
+      }
+    }
+    return tolerance;
+  }
+
+ private:
+  static constexpr float kRmsEpsilon = 1e-5f;
+  const RowsSpec spec_;
+  const std::vector<float> x_;
+  const std::vector<float> weight_;
+};
+
+class SwiGluCase final : public OpCase {
+ public:
+  explicit SwiGluCase(const RowsSpec& spec)
+      : spec_(spec),
+        gate_(Gaussian(Product(spec.rows, spec.size), 31)),
+        up_(Gaussian(Product(spec.rows, spec.size), 32)) {
+    // The far ends, where the exponential leaves the range of float32, and zeros.
+    constexpr float kSpecial[] = {0.0f,  -0.0f,  90.0f, -90.0f, 88.5f, -88.5f,
+                                  87.4f, -87.4f, 1e30f, -1e30f, 20.0f, -20.0f};
+    for (size_t i = 0; i < gate_.size(); ++i) {
+      gate_[i] *= 4;
+      if (i % 5 == 0) gate_[i] = kSpecial[i / 5 % std::size(kSpecial)];
+    }
+  }
+
+  std::string Describe() const override {
+    return absl::StrCat("swi_glu rows ", spec_.rows, " size ", spec_.size);
+  }
+  int rows() const override { return spec_.rows; }
+
+  OpOutcome Run(Backend& backend, int begin, int end) const override {
+    const DeviceArray up(backend, Slice(up_, begin, end, spec_.size));
+    const GuardedOutput out(backend, Slice(gate_, begin, end, spec_.size));
+    backend.SwiGlu({out.data(), up.as<float>(), end - begin, spec_.size, out.data()});
+    OpOutcome outcome;
+    outcome.values = out.Read(&outcome.stray_write);
+    return outcome;
+  }
+
+  // exp within 2 ulp and three more roundings; below e^-87 the result may be flushed to zero.
+  std::vector<float> Tolerance() const override {
+    std::vector<float> tolerance;
+    for (size_t i = 0; i < gate_.size(); ++i) {
+      const double gate = static_cast<double>(gate_[i]);
+      const double up = std::abs(static_cast<double>(up_[i]));
+      const double silu = std::abs(gate) / (1 + std::exp(-gate));
+      const double flushed = gate < -87 ? std::abs(gate) * std::exp(-87.0) : 0;
+      tolerance.push_back(static_cast<float>((8 * kEpsilon * silu + flushed) * up + 1e-44));
+    }
+    return tolerance;
+  }
+
+ private:
+  const RowsSpec spec_;
+  std::vector<float> gate_;
+  const std::vector<float> up_;
+};
+
+class GatherRowsCase final : public OpCase {
+ public:
+  explicit GatherRowsCase(const RowsSpec& spec)
+      : spec_(spec), x_(Gaussian(Product(spec.rows, spec.size), 41)) {}
+
+  std::string Describe() const override {
+    return absl::StrCat("gather_rows rows ", spec_.rows, " size ", spec_.size);
+  }
+  int rows() const override { return spec_.rows; }
+
+  OpOutcome Run(Backend& backend, int begin, int end) const override {
+    std::vector<int32_t> indices;
+    for (int r = begin; r < end; ++r) indices.push_back(r * 7 % spec_.rows);
+    const DeviceArray x(backend, x_);
+    const DeviceArray device_indices(backend, indices);
+    const GuardedOutput out(backend, std::vector<float>(Product(end - begin, spec_.size)));
+    backend.GatherRows(
+        {x.as<float>(), device_indices.as<int32_t>(), end - begin, spec_.size, out.data()});
+    OpOutcome outcome;
+    outcome.values = out.Read(&outcome.stray_write);
+    return outcome;
+  }
+
+  std::vector<float> Tolerance() const override { return std::vector<float>(x_.size(), 0.0f); }
+
+ private:
+  const RowsSpec spec_;
+  const std::vector<float> x_;
+};
+
+class RopeCase final : public OpCase {
+ public:
+  explicit RopeCase(const RopeSpec& spec)
+      : spec_(spec), x_(Gaussian(Product(spec.rows, spec.heads * spec.head_dim), 51)) {
+    const int half = spec.head_dim / 2;
+    for (int position = 0; position < kPositions; ++position) {
+      for (int part = 0; part < 2; ++part) {
+        for (int i = 0; i < half; ++i) {
+          const double angle = position * std::pow(10000.0, -2.0 * i / spec.head_dim);
+          cos_sin_.push_back(static_cast<float>(part == 0 ? std::cos(angle) : std::sin(angle)));
+        }
+      }
+    }
+  }
+
+  std::string Describe() const override {
+    return absl::StrCat("rope rows ", spec_.rows, " heads ", spec_.heads, " of ", spec_.head_dim);
+  }
+  int rows() const override { return spec_.rows; }
+
+  OpOutcome Run(Backend& backend, int begin, int end) const override {
+    std::vector<int32_t> positions;
+    for (int r = begin; r < end; ++r) positions.push_back(r * 13 % kPositions);
+    const DeviceArray device_positions(backend, positions);
+    const DeviceArray cos_sin(backend, cos_sin_);
+    const GuardedOutput x(backend, Slice(x_, begin, end, spec_.heads * spec_.head_dim));
+    backend.Rope({x.data(), device_positions.as<int32_t>(), cos_sin.as<float>(), end - begin,
+                  spec_.heads, spec_.head_dim});
+    OpOutcome outcome;
+    outcome.values = x.Read(&outcome.stray_write);
+    return outcome;
+  }
+
+  // Two products and a sum, whose terms are at most the pair's norm.
+  std::vector<float> Tolerance() const override {
+    std::vector<float> tolerance(x_.size());
+    const size_t half = static_cast<size_t>(spec_.head_dim) / 2;
+    for (size_t i = 0; i < x_.size(); ++i) {
+      const size_t first = i / (2 * half) * (2 * half) + i % half;
+      const float pair[2] = {x_[first], x_[first + half]};
+      tolerance[i] = static_cast<float>(3 * kEpsilon * Norm(pair, 2));
+    }
+    return tolerance;
+  }
+
+ private:
+  static constexpr int kPositions = 50;
+  const RopeSpec spec_;
+  const std::vector<float> x_;
+  std::vector<float> cos_sin_;
+};
+
+}  // namespace
+
+std::unique_ptr<OpCase> MakeRmsNormCase(const RowsSpec& spec) {
+  return std::make_unique<RmsNormCase>(spec);
+}
+std::unique_ptr<OpCase> MakeSwiGluCase(const RowsSpec& spec) {
+  return std::make_unique<SwiGluCase>(spec);
+}
+std::unique_ptr<OpCase> MakeGatherRowsCase(const RowsSpec& spec) {
+  return std::make_unique<GatherRowsCase>(spec);
+}
+std::unique_ptr<OpCase> MakeRopeCase(const RopeSpec& spec) {
+  return std::make_unique<RopeCase>(spec);
+}
+
+}  // namespace lckv::testing
