@@ -19,8 +19,10 @@ class MetricsServer;
 struct ServerOptions {
   std::string listen = "127.0.0.1:0";  // port 0 takes a free one
   int max_receive_bytes = 4 << 20;     // 4 MiB for public listeners, more between our services
-  int max_concurrent_streams = 256;    // per connection
-  bool reflection = false;             // gRPC server reflection
+  // Per connection. Between our services one connection carries all turns and their side calls;
+  // public listeners set less.
+  int max_concurrent_streams = 4096;
+  bool reflection = false;  // gRPC server reflection
   // How long calls that are still open after the drain may go on before they are cancelled. Streams
   // without an end (health watches, load reports) always use it up.
   absl::Duration linger = absl::Milliseconds(500);

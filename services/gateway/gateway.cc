@@ -18,6 +18,7 @@ constexpr absl::Duration kHousekeepingInterval = absl::Milliseconds(250);
 // Above the largest legal request (kMaxTextBytes), so that a request over the limit gets a typed
 // answer.
 constexpr int kMaxReceiveBytes = 8 << 20;
+constexpr int kMaxStreamsPerConnection = 256;
 
 absl::Status CheckAddresses(const GatewayOptions& options) {
   if (options.workers.addresses.empty()) {
@@ -42,6 +43,7 @@ absl::StatusOr<std::unique_ptr<Gateway>> Gateway::Start(const GatewayOptions& op
   ServerOptions server;
   server.listen = options.listen;
   server.max_receive_bytes = kMaxReceiveBytes;
+  server.max_concurrent_streams = kMaxStreamsPerConnection;
   server.reflection = options.reflection;
   LCKV_ASSIGN_OR_RETURN(
       gateway->server_,

@@ -120,7 +120,7 @@ InferenceService::Unary* InferenceService::Run(
     finish(status);
     return reactor;
   }
-  CallContext call{TenantOf(*context), ReadTraceparent(*context),
+  CallContext call{context, TenantOf(*context), ReadTraceparent(*context),
                    Deadline(*context, options_.call_timeout)};
   // Context, request and response live until Finish.
   const bool taken =

@@ -16,11 +16,16 @@ namespace {
 
 constexpr uint32_t kDefaultPageSize = 100;
 constexpr int kMaxWorkersAsked = 3;
+// Only for as long as opening takes: it is given back at once, unless the client leaves in between.
+constexpr uint32_t kOpenLeaseTtlMs = 1000;
 constexpr absl::Duration kRetryAfter = absl::Seconds(1);
 
-void Prepare(const CallContext& call, grpc::ClientContext* context) {
+std::unique_ptr<grpc::ClientContext> NextHop(const CallContext& call) {
+  std::unique_ptr<grpc::ClientContext> context =
+      grpc::ClientContext::FromCallbackServerContext(*call.client);
   context->set_deadline(absl::ToChronoTime(call.deadline));
-  AddTraceparent(call.trace, context);
+  AddTraceparent(call.trace, context.get());
+  return context;
 }
 
 // A cache node that does not answer says nothing itself: its name is put into the error here.
@@ -43,13 +48,12 @@ absl::Status SessionApi::OpenSession(const CallContext& call, const v1::OpenSess
   acquire.set_tenant(call.tenant);
   acquire.set_session_id(request.session_id().empty() ? RandomId() : request.session_id());
   acquire.set_worker_id(holder_id_);
+  acquire.set_lease_ttl_ms(kOpenLeaseTtlMs);
   acquire.set_create(true);
   *acquire.mutable_encode() = request.encode();
   acquire.set_durability(request.durability());
-  grpc::ClientContext acquire_context;
-  Prepare(call, &acquire_context);
   v1::AcquireResponse acquired;
-  const absl::Status status = FromCache(cache_->Acquire(&acquire_context, acquire, &acquired));
+  const absl::Status status = FromCache(cache_->Acquire(NextHop(call).get(), acquire, &acquired));
   // A worker holds it: so there is such a session.
   if (!status.ok() && ErrorReason(status) != kReasonLeaseHeld) return status;
   if (status.ok()) {
@@ -59,10 +63,8 @@ absl::Status SessionApi::OpenSession(const CallContext& call, const v1::OpenSess
     release.set_worker_id(holder_id_);
     release.set_epoch(acquired.epoch());
     release.set_read_lease(acquired.read_lease());
-    grpc::ClientContext release_context;
-    Prepare(call, &release_context);
     v1::ReleaseResponse released;
-    LCKV_RETURN_IF_ERROR(FromCache(cache_->Release(&release_context, release, &released)));
+    LCKV_RETURN_IF_ERROR(FromCache(cache_->Release(NextHop(call).get(), release, &released)));
   }
   return Stat(call, acquire.session_id(), info);
 }
@@ -79,10 +81,8 @@ absl::Status SessionApi::ListSessions(const CallContext& call,
   list.set_tenant(call.tenant);
   list.set_page_size(request.page_size() == 0 ? kDefaultPageSize : request.page_size());
   list.set_page_token(request.page_token());
-  grpc::ClientContext context;
-  Prepare(call, &context);
   v1::ListResponse listed;
-  LCKV_RETURN_IF_ERROR(FromCache(cache_->List(&context, list, &listed)));
+  LCKV_RETURN_IF_ERROR(FromCache(cache_->List(NextHop(call).get(), list, &listed)));
   for (const v1::StatResponse& stat : listed.sessions()) {
     FillInfo(call, stat, response->add_sessions());
   }
@@ -97,10 +97,8 @@ absl::Status SessionApi::TouchSession(const CallContext& call,
   touch.set_tenant(call.tenant);
   touch.set_session_id(request.session_id());
   touch.set_prefetch(request.prefetch());
-  grpc::ClientContext context;
-  Prepare(call, &context);
   v1::TouchResponse touched;
-  LCKV_RETURN_IF_ERROR(FromCache(cache_->Touch(&context, touch, &touched)));
+  LCKV_RETURN_IF_ERROR(FromCache(cache_->Touch(NextHop(call).get(), touch, &touched)));
   if (request.prefetch()) Prefetch(call, request.session_id());
   return Stat(call, request.session_id(), info);
 }
@@ -117,10 +115,8 @@ void SessionApi::Prefetch(const CallContext& call, const std::string& session_id
     prefetch.set_tenant(call.tenant);
     prefetch.set_session_id(session_id);
     prefetch.set_takeover(route->takeover);
-    grpc::ClientContext context;
-    Prepare(call, &context);
     v1::PrefetchResponse response;
-    status = FromGrpcStatus(stub->Prefetch(&context, prefetch, &response));
+    status = FromGrpcStatus(stub->Prefetch(NextHop(call).get(), prefetch, &response));
   }
   if (!status.ok()) {
     LogWarning(
@@ -137,10 +133,9 @@ absl::Status SessionApi::CloseSession(const CallContext& call,
     v1::OffloadRequest offload;
     offload.set_tenant(call.tenant);
     offload.set_session_id(request.session_id());
-    grpc::ClientContext context;
-    Prepare(call, &context);
     v1::OffloadResponse offloaded;
-    const absl::Status status = FromGrpcStatus(stub->Offload(&context, offload, &offloaded));
+    const absl::Status status =
+        FromGrpcStatus(stub->Offload(NextHop(call).get(), offload, &offloaded));
     if (ErrorReason(status) == kReasonSessionBusy) return status;
     if (!status.ok()) {
       LogWarning("offload before close failed", {{"session", request.session_id()},
@@ -152,10 +147,8 @@ absl::Status SessionApi::CloseSession(const CallContext& call,
   v1::DeleteRequest remove;
   remove.set_tenant(call.tenant);
   remove.set_session_id(request.session_id());
-  grpc::ClientContext context;
-  Prepare(call, &context);
   v1::DeleteResponse removed;
-  return FromCache(cache_->Delete(&context, remove, &removed));
+  return FromCache(cache_->Delete(NextHop(call).get(), remove, &removed));
 }
 
 absl::Status SessionApi::Stat(const CallContext& call, const std::string& session_id,
@@ -163,10 +156,8 @@ absl::Status SessionApi::Stat(const CallContext& call, const std::string& sessio
   v1::StatRequest request;
   request.set_tenant(call.tenant);
   request.set_session_id(session_id);
-  grpc::ClientContext context;
-  Prepare(call, &context);
   v1::StatResponse stat;
-  LCKV_RETURN_IF_ERROR(FromCache(cache_->Stat(&context, request, &stat)));
+  LCKV_RETURN_IF_ERROR(FromCache(cache_->Stat(NextHop(call).get(), request, &stat)));
   FillInfo(call, stat, info);
   return absl::OkStatus();
 }
@@ -208,9 +199,7 @@ absl::Status SessionApi::AskAnyWorker(const CallContext& call,
       status = absl::UnavailableError("the worker is gone");
       continue;
     }
-    grpc::ClientContext context;
-    Prepare(call, &context);
-    status = FromGrpcStatus((stub.get()->*method)(&context, request, response));
+    status = FromGrpcStatus((stub.get()->*method)(NextHop(call).get(), request, response));
     if (!absl::IsUnavailable(status)) return status;
   }
   return status;

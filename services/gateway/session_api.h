@@ -1,5 +1,7 @@
 #pragma once
 
+#include <grpcpp/grpcpp.h>
+
 #include <memory>
 #include <string>
 
@@ -15,6 +17,7 @@ namespace lckv::gateway {
 
 // On whose behalf, until when.
 struct CallContext {
+  const grpc::CallbackServerContext* client;  // its cancellation passes on; outlives the call
   std::string tenant;
   TraceContext trace;
   absl::Time deadline;

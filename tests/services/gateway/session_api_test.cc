@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <future>
 #include <map>
 
 #include "lckv/v1/cache.grpc.pb.h"
@@ -38,6 +39,9 @@ class FakeCacheNode final : public v1::Cache::Service {
     MutexLock lock(mu_);
     sessions_[session].set_lease_holder(worker);
   }
+  // Stat("hang") answers only when it is cancelled.
+  std::promise<void> hanging;
+  std::promise<void> cancelled;
   std::vector<std::string> calls() const {
     MutexLock lock(mu_);
     return calls_;
@@ -84,8 +88,14 @@ class FakeCacheNode final : public v1::Cache::Service {
     calls_.push_back("Delete");
     return sessions_.erase(request->session_id()) == 1 ? grpc::Status::OK : NotFound();
   }
-  grpc::Status Stat(grpc::ServerContext*, const v1::StatRequest* request,
+  grpc::Status Stat(grpc::ServerContext* context, const v1::StatRequest* request,
                     v1::StatResponse* response) override {
+    if (request->session_id() == "hang") {
+      hanging.set_value();
+      FakeWorker::WaitUntilCancelled(*context);
+      cancelled.set_value();
+      return grpc::Status::CANCELLED;
+    }
     MutexLock lock(mu_);
     auto [status, session] = Find(request->session_id());
     if (status.ok()) *response = *session;
@@ -273,6 +283,21 @@ TEST_F(SessionApiTest, SaysWhenTheCacheNodeIsAway) {
   EXPECT_THAT(status, StatusIs(absl::StatusCode::kUnavailable));
   EXPECT_EQ(ErrorReason(status), kReasonCacheUnavailable);
   EXPECT_TRUE(GetRetryAfter(status).has_value());
+}
+
+TEST_F(SessionApiTest, AClientsCancelReachesTheCacheNode) {
+  StartGateway();
+  v1::GetSessionRequest request;
+  request.set_session_id("hang");
+  grpc::ClientContext context;
+  auto call = std::async(std::launch::async, [&] {
+    v1::SessionInfo info;
+    return stub_->GetSession(&context, request, &info);
+  });
+  cache_.hanging.get_future().wait();
+  context.TryCancel();
+  cache_.cancelled.get_future().wait();
+  EXPECT_EQ(call.get().error_code(), grpc::StatusCode::CANCELLED);
 }
 
 TEST_F(SessionApiTest, TokenizersAndModelsComeFromAnyReadyWorker) {
