@@ -47,7 +47,7 @@ SCRIPTS = {
          "Tell me more about its history.",
          "Which river runs through it?",
          "Thank you!"],
-        ["--temperature", "0.7", "--top-p", "0.9", "--max-tokens", "160"]),
+        ["--temperature", "0.2", "--top-p", "0.9", "--max-tokens", "160"]),
 }
 
 
@@ -176,11 +176,14 @@ class Page:
         self.column, self.word, self.space = 0, "", False
 
     def line(self, text=""):
+        self.end_line()
+        print(text, flush=True)
+
+    def end_line(self):
         self.flush_word()
         if self.column:
-            print()
+            print(flush=True)
         self.column, self.space = 0, False
-        print(text, flush=True)
 
     def begin(self, who):
         print(f"  {who:<{self.INDENT - 2}}", end="", flush=True)
@@ -251,7 +254,7 @@ class Demo:
         page.line(f"Turn {number}")
         page.begin("user")
         page.write(prompt)
-        page.line()
+        page.end_line()
         page.begin("model")
         killed = []
 
@@ -298,9 +301,9 @@ def describe(services):
                             text=True, check=True)
     model = json.loads(result.stdout)
     own, full = model["kv_bytes_per_token"], model["kv_bytes_per_token_full_map"]
-    print(f"  layer map  {model['layer_map'] if own != full else 'every layer its own'}")
-    print(f"  KV         {own:,} bytes a token ({model['kv_dtype']}); with the full map {full:,}: {full / own:.1f} times "
-          "as many")
+    print(f"  layer map  {model['layer_map']}" if own != full else "  layer map  every layer its own")
+    compared = f"with the full map {full:,}: {full / own:.1f} times as many" if own != full else "the full map"
+    print(f"  KV         {own:,} bytes a token ({model['kv_dtype']}); {compared}")
     print("  services   " + ", ".join(f"{name} {address}" for name, address in services.addresses.items()))
     print(f"  logs       {services.logs}\n", flush=True)
 
@@ -334,6 +337,7 @@ def main():
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         sys.exit(main())
     except DemoError as error:
