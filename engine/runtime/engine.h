@@ -76,7 +76,7 @@ struct StepStats {
   int decode_rows = 0;
   int encode_rows = 0;  // rows of input or replay, all passes counted
   int sequences = 0;
-  double seconds = 0;
+  double seconds = 0;  // of the forward pass
 };
 
 // Numbers leave the engine through this; called on the step loop's thread, must not block.

@@ -24,6 +24,7 @@ struct TurnState {
   std::optional<SegmentCursor> cursor;
   int slot = -1;  // encode slot held; -1: none
   int32_t generated = 0;
+  int32_t tokens_before = 0;  // transcript length before the turn: where a failure goes back to
 
   TurnOutcome outcome;
   absl::Time submitted = absl::InfinitePast();

@@ -78,7 +78,6 @@ void StepLoop::PublishLoad() {
 
 void StepLoop::ThreadMain() {
   while (RunTasks()) {
-    FinishCancelled();
     StartWaitingTurns();
     const bool worked = Step();
     PublishLoad();
@@ -97,18 +96,26 @@ void StepLoop::ThreadMain() {
 
 bool StepLoop::RunTasks() {
   MutexLock lock(mu_);
-  if (stopping_) return false;
-  while (!tasks_.empty()) {
-    Task* task = tasks_.front();
-    tasks_.pop_front();
+  while (!stopping_ && (!tasks_.empty() || !cancels_.empty())) {
+    // Cancels first: one that was meant for a turn that has ended must not hit the turn that a task
+    // submits.
+    std::vector<std::string> cancels;
+    cancels.swap(cancels_);
+    Task* task = nullptr;
+    if (cancels.empty()) {
+      task = tasks_.front();
+      tasks_.pop_front();
+    }
     mu_.Unlock();
-    (*task->run)();
+    for (const std::string& name : cancels) CancelTurn(name);
+    if (task != nullptr) (*task->run)();
     PublishLoad();
     mu_.Lock();
+    if (task == nullptr) continue;
     task->done = true;
     task_done_.NotifyAll();
   }
-  return true;
+  return !stopping_;
 }
 
 void StepLoop::Cancel(absl::string_view name) {
@@ -119,17 +126,10 @@ void StepLoop::Cancel(absl::string_view name) {
   wake_loop_.NotifyAll();
 }
 
-void StepLoop::FinishCancelled() {
-  std::vector<std::string> cancels;
-  {
-    MutexLock lock(mu_);
-    cancels.swap(cancels_);
-  }
-  for (const std::string& name : cancels) {
-    const auto it = sessions_.find(name);
-    if (it != sessions_.end() && it->second->turn != nullptr) {
-      Finish(*it->second, FinishReason::kCancelled, absl::OkStatus());
-    }
+void StepLoop::CancelTurn(absl::string_view name) {
+  const auto it = sessions_.find(name);
+  if (it != sessions_.end() && it->second->turn != nullptr) {
+    Finish(*it->second, FinishReason::kCancelled, absl::OkStatus());
   }
 }
 
@@ -213,16 +213,17 @@ bool StepLoop::Step() {
     Fail(output.status());
     return false;
   }
+  // Before the turns hear of it: whoever sees a turn's end sees its numbers too.
+  if (observer_ != nullptr) {
+    stats.sequences = static_cast<int>(picks.size());
+    stats.seconds = absl::ToDoubleSeconds(absl::Now() - begin);
+    observer_->OnStep(stats);
+  }
   const size_t vocab = logits_.size();
   for (size_t i = 0; i < sessions.size(); ++i) {
     const int32_t row = output->first_logit_row[i];
     const float* logits = row < 0 ? nullptr : output->logits + static_cast<size_t>(row) * vocab;
     Commit(*sessions[i], work[i].item, logits, output->kv_change[i]);
-  }
-  if (observer_ != nullptr) {
-    stats.sequences = static_cast<int>(picks.size());
-    stats.seconds = absl::ToDoubleSeconds(absl::Now() - begin);
-    observer_->OnStep(stats);
   }
   return true;
 }
@@ -258,9 +259,16 @@ void StepLoop::Commit(SessionState& session, const WorkItem& item, const float* 
   SampleNext(session, logits_row);
 }
 
-bool StepLoop::IsStopToken(const TurnState& turn, int32_t token) const {
+std::optional<FinishReason> StepLoop::EndOf(const SessionState& session) const {
+  const TurnState& turn = *session.turn;
+  const std::vector<int32_t>& tokens = session.transcript.tokens;
   const std::vector<int32_t>& stops = turn.request.stop_tokens;
-  return std::find(stops.begin(), stops.end(), token) != stops.end();
+  if (std::find(stops.begin(), stops.end(), tokens.back()) != stops.end()) {
+    return FinishReason::kStop;
+  }
+  if (turn.generated >= turn.request.max_tokens) return FinishReason::kLength;
+  if (static_cast<int>(tokens.size()) >= limits_.max_context) return FinishReason::kContext;
+  return std::nullopt;
 }
 
 void StepLoop::SampleNext(SessionState& session, const float* logits_row) {
@@ -272,12 +280,8 @@ void StepLoop::SampleNext(SessionState& session, const float* logits_row) {
   AppendGenerated(transcript.segments);
   ++turn.generated;
   turn.stream->Push(TurnToken{token});
-  if (IsStopToken(turn, token)) {
-    Finish(session, FinishReason::kStop, absl::OkStatus());
-  } else if (turn.generated >= turn.request.max_tokens) {
-    Finish(session, FinishReason::kLength, absl::OkStatus());
-  } else if (static_cast<int>(transcript.tokens.size()) >= limits_.max_context) {
-    Finish(session, FinishReason::kContext, absl::OkStatus());
+  if (const std::optional<FinishReason> ended = EndOf(session)) {
+    Finish(session, *ended, absl::OkStatus());
   }
 }
 
@@ -285,6 +289,7 @@ void StepLoop::Finish(SessionState& session, FinishReason reason, const absl::St
   TurnState& turn = *session.turn;
   const absl::Time now = absl::Now();
   if (turn.slot >= 0) slot_taken_[static_cast<size_t>(turn.slot)] = false;
+  if (!status.ok()) CutTranscript(session, turn.tokens_before);
   // Pages that the turn had set aside and did not need.
   const auto needed = static_cast<size_t>(
       layout_->PagesFor(static_cast<int64_t>(session.transcript.tokens.size())));

@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -69,7 +70,7 @@ class StepLoop {
   bool RunTasks();  // false: stop
   bool HasReadyTurn() const;
   void StartWaitingTurns();
-  void FinishCancelled();
+  void CancelTurn(absl::string_view name);
   bool Step();  // false: nothing was ready
   SchedulableTurn View(const SessionState& session) const;
   SequenceWork MakeWork(SessionState& session, const StepPick& pick, std::vector<void*>& pages);
@@ -79,10 +80,12 @@ class StepLoop {
   void Fail(const absl::Status& status);
   void SampleNext(SessionState& session, const float* logits_row);
   void Finish(SessionState& session, FinishReason reason, const absl::Status& status);
-  bool IsStopToken(const TurnState& turn, int32_t token) const;
+  // Why the turn ends with the last token generated; nothing: it goes on.
+  std::optional<FinishReason> EndOf(const SessionState& session) const;
   absl::StatusOr<SessionState*> Find(absl::string_view name) const;
   absl::Status CheckRequest(const SessionState& session, const TurnRequest& request) const;
   void BeginTurn(SessionState& session);
+  void CutTranscript(SessionState& session, int32_t tokens) const;
   void PublishLoad();
 
   const Model* const model_;

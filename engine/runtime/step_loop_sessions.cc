@@ -83,19 +83,23 @@ absl::Status StepLoop::Truncate(absl::string_view name, int32_t tokens) {
   if (session->turn != nullptr) {
     return absl::FailedPreconditionError(absl::StrCat("session ", name, " has a running turn"));
   }
-  SessionTranscript& transcript = session->transcript;
-  if (tokens < 0 || static_cast<size_t>(tokens) > transcript.tokens.size()) {
+  if (tokens < 0 || static_cast<size_t>(tokens) > session->transcript.tokens.size()) {
     return absl::OutOfRangeError(
-        absl::StrCat("cannot cut ", transcript.tokens.size(), " tokens to ", tokens));
+        absl::StrCat("cannot cut ", session->transcript.tokens.size(), " tokens to ", tokens));
   }
-  transcript.tokens.resize(static_cast<size_t>(tokens));
-  TruncateSegments(tokens, transcript.segments);
-  transcript.kv_tokens = std::min(transcript.kv_tokens, tokens);
+  CutTranscript(*session, tokens);
   while (static_cast<int64_t>(session->pages.size()) > layout_->PagesFor(tokens)) {
     pool_.Release(session->pages.back());
     session->pages.pop_back();
   }
   return absl::OkStatus();
+}
+
+void StepLoop::CutTranscript(SessionState& session, int32_t tokens) const {
+  SessionTranscript& transcript = session.transcript;
+  transcript.tokens.resize(static_cast<size_t>(tokens));
+  TruncateSegments(tokens, transcript.segments);
+  transcript.kv_tokens = std::min(transcript.kv_tokens, tokens);
 }
 
 absl::Status StepLoop::CheckRequest(const SessionState& session, const TurnRequest& request) const {
@@ -162,6 +166,7 @@ void StepLoop::BeginTurn(SessionState& session) {
   TurnState& turn = *session.turn;
   SessionTranscript& transcript = session.transcript;
   const auto before = static_cast<int32_t>(transcript.tokens.size());
+  turn.tokens_before = before;
   const auto input = static_cast<int32_t>(turn.request.input.size());
   const auto resumed = static_cast<int32_t>(turn.request.resume_from.size());
   transcript.tokens.insert(transcript.tokens.end(), turn.request.input.begin(),
@@ -184,19 +189,16 @@ void StepLoop::BeginTurn(SessionState& session) {
   turn.outcome.cached_tokens = transcript.kv_tokens;
   turn.outcome.reencoded_tokens = std::max(0, computed - transcript.kv_tokens);
 
-  const int32_t last = resumed > 0 ? turn.request.resume_from.back() : -1;
   waiting_.push_back(&session);
-  if (resumed > 0 && IsStopToken(turn, last)) {
-    Finish(session, FinishReason::kStop, absl::OkStatus());
-  } else if (turn.generated >= turn.request.max_tokens) {
-    Finish(session, FinishReason::kLength, absl::OkStatus());
-  } else if (static_cast<int>(transcript.tokens.size()) >= limits_.max_context) {
-    Finish(session, FinishReason::kContext, absl::OkStatus());
-  } else {
-    turn.cursor.emplace(&model_->config().layer_map, transcript.segments, transcript.kv_tokens,
-                        static_cast<int32_t>(transcript.tokens.size()), session.passes,
-                        /*all_logits=*/false);
+  if (const std::optional<FinishReason> ended = EndOf(session); resumed > 0 && ended.has_value()) {
+    // An earlier attempt generated all of it: there is nothing to compute.
+    turn.outcome.reencoded_tokens = 0;
+    Finish(session, *ended, absl::OkStatus());
+    return;
   }
+  turn.cursor.emplace(&model_->config().layer_map, transcript.segments, transcript.kv_tokens,
+                      static_cast<int32_t>(transcript.tokens.size()), session.passes,
+                      /*all_logits=*/false);
 }
 
 }  // namespace lckv
