@@ -22,6 +22,16 @@ class GenerateCall final : public StreamWriter<v1::GenerateResponse>, public Fra
   const std::shared_ptr<TurnControl>& control() const { return control_; }
 
   bool Write(v1::GenerateResponse frame) override {
+    // A stream with a gap would be worse than one that ends.
+    if (!refused_) refused_ = !WriteOrStop(std::move(frame));
+    return !refused_;
+  }
+
+ private:
+  // A full stream looks this often whether the turn is to stop.
+  static constexpr absl::Duration kStopCheckInterval = absl::Milliseconds(100);
+
+  bool WriteOrStop(v1::GenerateResponse frame) {
     for (;;) {
       uint64_t seen = 0;
       {
@@ -35,10 +45,6 @@ class GenerateCall final : public StreamWriter<v1::GenerateResponse>, public Fra
       if (wakeups_ == seen) room_.WaitWithTimeout(mu_, kStopCheckInterval);
     }
   }
-
- private:
-  // A full stream looks this often whether the turn is to stop.
-  static constexpr absl::Duration kStopCheckInterval = absl::Milliseconds(100);
 
   void OnWritten() override { Wake(); }
   void OnCancelled() override {
@@ -56,6 +62,7 @@ class GenerateCall final : public StreamWriter<v1::GenerateResponse>, public Fra
   }
 
   const std::shared_ptr<TurnControl> control_;
+  bool refused_ = false;  // the producer's
   Mutex mu_;
   CondVar room_;
   uint64_t wakeups_ ABSL_GUARDED_BY(mu_) = 0;

@@ -95,9 +95,13 @@ absl::Status Turn::TakeSession() {
     options.takeover = request_.takeover();
     options.encode = request_.encode();
     options.durability = request_.durability();
-    LCKV_ASSIGN_OR_RETURN(AcquiredSession acquired,
-                          parts_.opener->Acquire(session(), options, arrival_.deadline));
-    acquired_.emplace(std::move(acquired));
+    absl::StatusOr<AcquiredSession> acquired =
+        parts_.opener->Acquire(session(), options, arrival_.deadline);
+    if (IsUnreachable(acquired.status())) {
+      return NodeAwayError("session not acquired", acquired.status());
+    }
+    LCKV_RETURN_IF_ERROR(acquired.status());
+    acquired_.emplace(*std::move(acquired));
   }
   MutexLock lock(session().mu);
   head_ = session().head;

@@ -41,7 +41,8 @@ class RecordingSink final : public FrameSink {
  public:
   bool Write(v1::GenerateResponse frame) override {
     if (on_write) on_write(frame);
-    if (static_cast<int>(tokens.size()) + frame.token_ids_size() > max_tokens) return false;
+    refused |= static_cast<int>(tokens.size()) + frame.token_ids_size() > max_tokens;
+    if (refused) return false;
     tokens.insert(tokens.end(), frame.token_ids().begin(), frame.token_ids().end());
     text += frame.text();
     frames.push_back(std::move(frame));
@@ -51,6 +52,7 @@ class RecordingSink final : public FrameSink {
   const v1::TurnResult& done() const { return frames.back().done(); }
 
   int max_tokens = INT32_MAX;
+  bool refused = false;
   std::function<void(const v1::GenerateResponse&)> on_write;
   std::vector<v1::GenerateResponse> frames;
   std::vector<int32_t> tokens;
