@@ -28,8 +28,10 @@ using ::testing::HasSubstr;
 // The template of the published SmolLM2 checkpoint.
 constexpr char kSmolLm2Jinja[] =
     R"({% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %})"
-    R"({{ '<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n' }})"
-    R"({% endif %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}})"
+    R"({{ '<|im_start|>system\nYou are a helpful AI assistant named )"
+    R"(SmolLM, trained by Hugging Face<|im_end|>\n' }})"
+    R"({% endif %}{{'<|im_start|>' + message['role'] + '\n' )"
+    R"(+ message['content'] + '<|im_end|>' + '\n'}})"
     R"({% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %})";
 
 Json ReadJson(const std::string& path) {
@@ -138,9 +140,12 @@ TEST(ChatTemplate, AContinuationIsWhatTheWholeConversationWouldAdd) {
 TEST(ChatTemplate, SpellingsOfTheSameTemplate) {
   const std::string spellings[] = {
       // The generic ChatML template, with a default for the flag.
-      R"({% if not add_generation_prompt is defined %}{% set add_generation_prompt = false %}{% endif %})"
-      R"({% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'])"
-      R"( + '<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %})",
+      R"({% if not add_generation_prompt is defined %})"
+      R"({% set add_generation_prompt = false %}{% endif %})"
+      R"({% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' )"
+      R"(+ message['content'])"
+      R"( + '<|im_end|>' + '\n'}}{% endfor %})"
+      R"({% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %})",
       // Attributes, double quotes, ~, a comment, tags on lines of their own.
       "{# ChatML #}\n{%- for message in messages %}\n    "
       R"({{- "<|im_start|>" ~ message.role ~ "\n" ~ message.content ~ "<|im_end|>\n" -}})"

@@ -82,7 +82,8 @@ TEST(TokenizerJson, MergesAsStringsAndModelWithoutType) {
 
 TEST(TokenizerJson, TemplatePutsTokensAround) {
   const std::string template_json = R"({"type": "TemplateProcessing",
-      "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}},
+      "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}},
+                 {"Sequence": {"id": "A", "type_id": 0}},
                  {"SpecialToken": {"id": "end", "type_id": 0}}],
       "special_tokens": {"<s>": {"id": "<s>", "ids": [4], "tokens": ["<s>"]},
                          "end": {"id": "end", "ids": [1, 0], "tokens": ["b", "a"]}}})";
@@ -216,10 +217,12 @@ TEST(TokenizerJson, MalformedAndUnsupportedFiles) {
       {"/post_processor", R"({"type": "TemplateProcessing", "single": [{"SpecialToken": 1}]})",
        invalid, "SpecialToken.id"},
       {"/post_processor",
-       R"({"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "x"}}], "special_tokens": {}})",
+       R"({"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "x"}}], )"
+       R"("special_tokens": {}})",
        invalid, "no list \"ids\" for x"},
       {"/post_processor",
-       R"({"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "x"}}, {"Sequence": {}}],
+       R"({"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "x"}},
+           {"Sequence": {}}],
            "special_tokens": {"x": {"ids": [5]}}})",
        invalid, "token id 5 out of range"},
       {"/decoder", "null", unimplemented, "decoder"},
