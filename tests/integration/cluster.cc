@@ -93,13 +93,15 @@ absl::Status Cluster::StartAll() {
     LCKV_RETURN_IF_ERROR(StartProcess(id, FlagsOf(id)));
   }
   LCKV_RETURN_IF_ERROR(StartProcess("gateway", FlagsOf("gateway")));
-  gateway_stub_ = v1::Inference::NewStub(MakeChannel(addresses_.at("gateway")));
   // Ready means listening; the gateway still has to hear from its workers.
-  const bool complete = WaitUntil([this] {
-    return Metric("gateway", "lckv_gateway_workers{state=\"ready\"}") == options_.workers;
-  });
-  return complete ? absl::OkStatus()
-                  : absl::DeadlineExceededError("the gateway does not see its workers");
+  return WaitForWorkers(options_.workers)
+             ? absl::OkStatus()
+             : absl::DeadlineExceededError("the gateway does not see its workers");
+}
+
+bool Cluster::WaitForWorkers(int count) const {
+  return WaitUntil(
+      [&] { return Metric("gateway", "lckv_gateway_workers{state=\"ready\"}") == count; });
 }
 
 const std::vector<std::string>& Cluster::FlagsOf(const std::string& name) const {
@@ -139,6 +141,8 @@ absl::Status Cluster::StartProcess(const std::string& name, const std::vector<st
                    absl::Now() + kPatience));
   addresses_[name] = process.listen;
   processes_[name] = std::move(process);
+  // A client of a replaced gateway connects anew.
+  if (name == "gateway") gateway_stub_ = v1::Inference::NewStub(MakeChannel(addresses_[name]));
   return absl::OkStatus();
 }
 

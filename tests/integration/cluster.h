@@ -54,6 +54,9 @@ class Cluster {
   absl::Status Restart(const std::string& name);
   absl::Status Restart(const std::string& name, const std::vector<std::string>& flags);
 
+  // Waits until the gateway counts exactly so many workers as ready; false after kPatience.
+  bool WaitForWorkers(int count) const;
+
   // The sum of a metric's samples, all label values: 0 if there are none.
   double Metric(const std::string& name, absl::string_view metric) const;
   const std::string& cache_folder() const { return cache_folder_; }

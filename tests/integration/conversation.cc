@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/time/clock.h"
+#include "base/error_info.h"
 #include "base/status_macros.h"
 #include "rpc/status_conversion.h"
 #include "tests/testing/status_matchers.h"
@@ -61,6 +62,15 @@ Reply RunningTurn::Finish() {
 
 Reply Say(v1::Inference::Stub& gateway, const std::string& session, const Turn& turn) {
   return RunningTurn(gateway, session, turn).Finish();
+}
+
+Reply SayPatiently(v1::Inference::Stub& gateway, const std::string& session, const Turn& turn) {
+  Reply reply;
+  WaitUntil([&] {
+    reply = Say(gateway, session, turn);
+    return !absl::IsUnavailable(reply.status) && ErrorReason(reply.status) != kReasonSessionBusy;
+  });
+  return reply;
 }
 
 absl::StatusOr<v1::SessionInfo> GetSession(v1::Inference::Stub& gateway,

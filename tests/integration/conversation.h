@@ -55,6 +55,9 @@ class RunningTurn {
 
 // One turn from beginning to end.
 Reply Say(v1::Inference::Stub& gateway, const std::string& session, const Turn& turn);
+// The same right after a failure: asks again, as clients do, while the answer is that the session
+// is still busy with a turn that was broken off, or that a service is not available yet.
+Reply SayPatiently(v1::Inference::Stub& gateway, const std::string& session, const Turn& turn);
 
 // What the gateway knows of a session.
 absl::StatusOr<v1::SessionInfo> GetSession(v1::Inference::Stub& gateway,

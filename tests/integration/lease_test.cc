@@ -17,6 +17,7 @@ namespace {
 
 v1::WorkerGenerateRequest RequestOf(const Turn& turn, const std::string& turn_id) {
   v1::WorkerGenerateRequest request;
+  request.set_tenant("default");
   request.set_session_id("s");
   request.set_turn_id(turn_id);
   v1::Message* message = request.mutable_chat()->add_messages();

@@ -42,7 +42,9 @@ TEST(WorkerDeathTest, BetweenTurns) {
   EXPECT_GT(third.done.usage().restored_bytes(), 0u);
 
   // The first worker comes back and the second dies at once: perhaps before its pages are pushed.
+  ASSERT_TRUE(cluster->WaitForWorkers(1));
   ASSERT_OK(cluster->Restart(first));
+  ASSERT_TRUE(cluster->WaitForWorkers(2));
   cluster->Kill(OtherWorker(first));
   const Reply fourth = Say(cluster->gateway(), "s", turns[3]);
   ExpectSameReply(fourth, expected[3]);
