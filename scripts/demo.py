@@ -47,7 +47,7 @@ SCRIPTS = {
          "Tell me more about its history.",
          "Which river runs through it?",
          "Thank you!"],
-        ["--temperature", "0.2", "--top-p", "0.9", "--max-tokens", "160"]),
+        ["--temperature", "0", "--max-tokens", "120"]),
 }
 
 
@@ -229,8 +229,9 @@ def worker_name(worker_id):
     return worker_id.split("#")[0]
 
 
-def summary(done):
-    usage, timings = done["usage"], done["timings"]
+def summary(done, kv_bytes_full_map):
+    usage, timings, kv_bytes = done["usage"], done["timings"], int(done["kv_bytes_per_token"])
+    compared = f", {kv_bytes_full_map:,} with the full map" if kv_bytes != kv_bytes_full_map else ", the full map"
     rate = usage["generated_tokens"] / timings["decode_seconds"] if timings["decode_seconds"] > 0 else 0
     return [
         f"{worker_name(done['worker'])}: {usage['generated_tokens']} tokens, {rate:.0f} tokens/s, first after "
@@ -238,12 +239,14 @@ def summary(done):
         f"restore_source {done['restore_source']}, {ORIGINS[done['restore_source']]}: {usage['cached_tokens']} tokens "
         f"cached, {usage['reencoded_tokens']} computed again, {size(usage['restored_bytes'])} moved in "
         f"{1000 * timings['restore_seconds']:.0f} ms",
+        f"KV {kv_bytes:,} bytes a token{compared}",
     ]
 
 
 class Demo:
-    def __init__(self, services, script):
+    def __init__(self, services, script, kv_bytes_full_map):
         self.services, self.script, self.page = services, script, Page()
+        self.kv_bytes_full_map = kv_bytes_full_map
         self.session = "demo"
         self.seed, self.twin = rehearse(services, script)
 
@@ -266,7 +269,7 @@ class Demo:
                 page.write(f" [kill -9 {holder}, after {count} tokens] ")
 
         reply = say(self.services, self.script, self.session, prompt, self.seed, show)
-        for line in summary(reply.done):
+        for line in summary(reply.done, self.kv_bytes_full_map):
             page.line(" " * Page.INDENT + line)
         if killed and not reply.done["continuations"]:
             raise DemoError("the answer was complete before the worker was killed")
@@ -297,6 +300,7 @@ class Demo:
 
 
 def describe(services):
+    """Prints what runs; returns the KV bytes of a token if every layer had its own."""
     result = subprocess.run([services.binary, "inspect", "--model", services.model, "--json"], capture_output=True,
                             text=True, check=True)
     model = json.loads(result.stdout)
@@ -306,6 +310,7 @@ def describe(services):
     print(f"  KV         {own:,} bytes a token ({model['kv_dtype']}); {compared}")
     print("  services   " + ", ".join(f"{name} {address}" for name, address in services.addresses.items()))
     print(f"  logs       {services.logs}\n", flush=True)
+    return full
 
 
 def chat(services):
@@ -328,11 +333,11 @@ def main():
         script = SCRIPTS[name]
         print(f"\n=== {script.title}\n", flush=True)
         with Services(arguments.binary, models[name], f"{arguments.folder}/{name}") as services:
-            describe(services)
+            kv_bytes_full_map = describe(services)
             if arguments.chat:
                 chat(services)
             else:
-                Demo(services, script).run()
+                Demo(services, script, kv_bytes_full_map).run()
     return 0
 
 

@@ -170,7 +170,9 @@ void SessionApi::FillInfo(const CallContext& call, const v1::StatResponse& stat,
   info->set_version(manifest.version());
   info->set_transcript_tokens(stat.transcript_tokens());
   info->set_kv_tokens(manifest.kv_tokens());
-  info->set_state(holder.empty() ? v1::SessionInfo::COLD : v1::SessionInfo::HOT);
+  // The lease tells what workers' reports are still on their way to tell.
+  const bool held = !holder.empty() || !stat.lease_holder().empty();
+  info->set_state(held ? v1::SessionInfo::HOT : v1::SessionInfo::COLD);
   info->set_worker(stat.lease_holder());
   *info->mutable_encode() = manifest.encode();
   info->set_durability(manifest.durability());
