@@ -44,7 +44,7 @@ absl::StatusOr<int64_t> ParseBytes(absl::string_view text) {
         "not a size: \"", text, "\" (expected a number and B, KiB, MiB, GiB, kB, MB or GB)"));
   }
   const double bytes = value * factor;
-  if (bytes > 4.6e18)
+  if (bytes > 0x1p62)
     return absl::InvalidArgumentError(absl::StrCat("size too large: \"", text, "\""));
   return static_cast<int64_t>(bytes);
 }
@@ -57,6 +57,8 @@ std::string FormatBytes(int64_t bytes) {
     value /= 1024;
     ++unit;
   }
+  // %.3g would write 1000 to 1023 with an exponent.
+  if (std::abs(value) >= 999.5) return absl::StrFormat("%.0f %s", value, kNames[unit]);
   return absl::StrFormat("%.3g %s", value, kNames[unit]);
 }
 
