@@ -36,13 +36,14 @@ void PushQueue::Run(const std::shared_ptr<HotSession>& session) {
       session->push = HotSession::Push::kRunning;
     }
     const absl::Status status = push_->Push(*session);
-    if (!status.ok()) {
+    // A push that a cut has overtaken is no failure.
+    if (!status.ok() && !absl::IsFailedPrecondition(status)) {
       LogWarning("push failed",
                  {{"session", session->key.session_id}, {"error", status.ToString()}});
     }
     MutexLock lock(session->mu);
-    // After an error only the idle scan tries again.
-    again = status.ok() && session->push == HotSession::Push::kRunningAndAgain;
+    // What failed without being asked for again waits for the idle scan.
+    again = session->push == HotSession::Push::kRunningAndAgain;
     if (!again) session->push = HotSession::Push::kNone;
   }
 }
