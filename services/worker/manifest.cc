@@ -91,7 +91,8 @@ absl::Status CheckStoredManifest(const v1::Manifest& manifest, const SessionKey&
 }
 
 std::vector<v1::PageEntry> UsablePages(const v1::Manifest& manifest, const ModelIdentity& model) {
-  if (manifest.tokens_per_page() != static_cast<uint32_t>(model.tokens_per_page) ||
+  if (manifest.fingerprint() != model.fingerprint ||
+      manifest.tokens_per_page() != static_cast<uint32_t>(model.tokens_per_page) ||
       manifest.page_bytes() != model.page_bytes) {
     return {};
   }

@@ -27,6 +27,9 @@ Names<DType> KvFormats() {
 Names<NumericsPolicy> NumericsPolicies() {
   return {{"same", NumericsPolicy::kSame}, {"any", NumericsPolicy::kAny}};
 }
+Names<FingerprintPolicy> FingerprintPolicies() {
+  return {{"recompute", FingerprintPolicy::kRecompute}, {"refuse", FingerprintPolicy::kRefuse}};
+}
 
 // A flag whose value is a duration such as 250ms, 30s or 10m.
 void AddDuration(CLI::App& app, const std::string& name, absl::Duration* value,
@@ -111,6 +114,11 @@ void AddServingFlags(CLI::App& app, WorkerOptions* options) {
                  "sessions computed in another numerics class: same refuses, any goes on")
       ->transform(CLI::CheckedTransformer(NumericsPolicies(), CLI::ignore_case))
       ->default_str("same");
+  app.add_option("--other-model", options->fingerprint,
+                 "sessions of another model or KV format: recompute evaluates their transcript "
+                 "again, refuse leaves them to their own workers")
+      ->transform(CLI::CheckedTransformer(FingerprintPolicies(), CLI::ignore_case))
+      ->default_str("recompute");
 }
 
 void AddFlags(CLI::App& app, WorkerOptions* options) {

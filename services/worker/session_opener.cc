@@ -74,8 +74,10 @@ absl::StatusOr<AcquiredSession> SessionOpener::Acquire(HotSession& session,
     MutexLock lock(session.mu);
     session.epoch = acquired.response().epoch();
   }
-  absl::Status status = CheckStoredManifest(acquired.manifest(), session.key, sync_->model());
-  if (status.ok()) status = CheckModel(acquired);
+  absl::Status status = CheckModel(acquired);
+  if (status.ok()) {
+    status = CheckStoredManifest(acquired.manifest(), session.key, sync_->model());
+  }
   if (!status.ok()) {
     acquired.EndReadLease();
     sync_->ReleaseLease(session);
@@ -88,15 +90,24 @@ absl::StatusOr<AcquiredSession> SessionOpener::Acquire(HotSession& session,
 absl::Status SessionOpener::CheckModel(AcquiredSession& acquired) {
   const v1::Manifest& manifest = acquired.manifest();
   if (manifest.tokens().empty()) return absl::OkStatus();
-  if (manifest.fingerprint() != sync_->model().fingerprint) {
+  acquired.kv_changed = manifest.fingerprint() != sync_->model().fingerprint;
+  if (acquired.kv_changed) {
     metrics_->OnFingerprintMismatch();
-    return WithErrorInfo(
-        absl::FailedPreconditionError(absl::StrCat("session ", manifest.session_id(),
-                                                   " was computed by another model or KV format")),
-        {kReasonFingerprint, {}});
+    // Token ids mean nothing to a smaller vocabulary.
+    const bool foreign =
+        std::any_of(manifest.tokens().begin(), manifest.tokens().end(),
+                    [&](int32_t token) { return token >= sync_->model().vocab_size; });
+    if (foreign || options_.fingerprint == FingerprintPolicy::kRefuse) {
+      return WithErrorInfo(
+          absl::FailedPreconditionError(absl::StrCat(
+              "session ", manifest.session_id(), " was computed by another model or KV format")),
+          {kReasonFingerprint, {}});
+    }
+    LogWarning("another model's KV is not used", {{"session", manifest.session_id()}});
   }
   acquired.numerics_changed = manifest.numerics_class() != sync_->model().numerics_class;
-  if (acquired.numerics_changed && options_.numerics == NumericsPolicy::kSame) {
+  if (acquired.numerics_changed && !acquired.kv_changed &&
+      options_.numerics == NumericsPolicy::kSame) {
     return WithErrorInfo(
         absl::FailedPreconditionError(absl::StrCat(
             "session ", manifest.session_id(), " was computed in numerics class ",

@@ -23,6 +23,12 @@ enum class NumericsPolicy {
   kSame,  // refused: FAILED_PRECONDITION reason NUMERICS_MISMATCH
   kAny,   // goes on here, and the response says so
 };
+// What happens to a session whose KV another model or KV format computed (another fingerprint).
+enum class FingerprintPolicy {
+  kRecompute,  // rule 1: its KV is not used, the transcript is evaluated again; the response says
+               // kv_changed
+  kRefuse,     // FAILED_PRECONDITION reason FINGERPRINT_MISMATCH; it waits for a worker of its own
+};
 inline constexpr char kReasonNumerics[] = "NUMERICS_MISMATCH";
 
 // A session's manifest and the read lease that pins its pages; ends the read lease. Move-only; must
@@ -37,6 +43,7 @@ class AcquiredSession {
   const v1::Manifest& manifest() const { return response_->manifest(); }
   const v1::AcquireResponse& response() const { return *response_; }
   bool numerics_changed = false;
+  bool kv_changed = false;
 
   void EndReadLease();
 
@@ -60,6 +67,7 @@ class SessionOpener {
   struct Options {
     absl::Duration restore_timeout = absl::Seconds(10);
     NumericsPolicy numerics = NumericsPolicy::kSame;
+    FingerprintPolicy fingerprint = FingerprintPolicy::kRecompute;
   };
   // All must outlive it.
   SessionOpener(Engine* engine, CacheClient* cache, CacheSync* sync, Evictor* evictor,

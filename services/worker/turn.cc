@@ -158,6 +158,7 @@ absl::Status Turn::OpenCold() {
   LCKV_ASSIGN_OR_RETURN(restore_,
                         parts_.opener->Open(session(), *acquired_, opening_, arrival_.deadline));
   result_.set_numerics_changed(acquired_->numerics_changed);
+  result_.set_kv_changed(acquired_->kv_changed);
   acquired_.reset();
   claim_->MarkHot();
   return absl::OkStatus();

@@ -111,6 +111,7 @@ void Worker::MakeCore() {
   core.sync.lease_ttl = options_.lease_ttl;
   core.opener.restore_timeout = options_.restore_timeout;
   core.opener.numerics = options_.numerics;
+  core.opener.fingerprint = options_.fingerprint;
   core.turns.checkpoint_tokens = options_.checkpoint_tokens;
   core.turns.stream_capacity = static_cast<size_t>(options_.engine.stream_capacity);
   core.turns.commit_timeout = options_.commit_timeout;

@@ -57,6 +57,7 @@ struct WorkerOptions {
   absl::Duration commit_timeout = absl::Seconds(10);
   absl::Duration drain_grace = absl::Seconds(15);
   NumericsPolicy numerics = NumericsPolicy::kSame;
+  FingerprintPolicy fingerprint = FingerprintPolicy::kRecompute;
   bool vllm_metrics = false;
   bool reflection = false;
   LogLevel log_level = LogLevel::kInfo;

@@ -133,8 +133,25 @@ TEST(CacheNodeTest, DamagedPageIsComputedAgain) {
   ExpectNothingLost(cluster->gateway(), "s", 4);
 }
 
-// A worker with another layer map would give other answers: it refuses the session, which waits
-// unharmed for a worker with its own model.
+// A worker with another layer map does not use the session's KV: it evaluates the transcript again.
+TEST(CacheNodeTest, AnotherModelComputesTheTranscriptAgain) {
+  const std::vector<Turn> turns = TestTurns(2);
+  ASSERT_OK_AND_ASSIGN(auto cluster, Cluster::Start({.workers = 1}));
+  EXPECT_OK(Say(cluster->gateway(), "s", turns[0]).status);
+  EXPECT_EQ(cluster->Terminate("worker-1"), 0);
+  ASSERT_TRUE(cluster->WaitForWorkers(0));
+  ASSERT_OK(cluster->Restart("worker-1", {"--layer-map", "0_7_7_7_7_7_7_7"}));
+  ASSERT_TRUE(cluster->WaitForWorkers(1));
+  const Reply second = Say(cluster->gateway(), "s", turns[1]);
+  EXPECT_OK(second.status);
+  EXPECT_TRUE(second.done.kv_changed());
+  EXPECT_EQ(second.done.restore_source(), v1::RECOMPUTED);
+  EXPECT_EQ(second.done.usage().restored_bytes(), 0u);
+  EXPECT_GE(cluster->Metric("worker-1", "lckv_worker_fingerprint_mismatches_total"), 1);
+  ExpectNothingLost(cluster->gateway(), "s", 2);
+}
+
+// Unless the operator says that models do not take each other's sessions.
 TEST(CacheNodeTest, AnotherModelRefusesTheSession) {
   const std::vector<Turn> turns = TestTurns(2);
   const std::vector<Reply> expected = UndisturbedReplies(turns);
@@ -142,7 +159,8 @@ TEST(CacheNodeTest, AnotherModelRefusesTheSession) {
   ExpectSameReply(Say(cluster->gateway(), "s", turns[0]), expected[0]);
   cluster->Kill("worker-1");
   ASSERT_TRUE(cluster->WaitForWorkers(0));
-  ASSERT_OK(cluster->Restart("worker-1", {"--layer-map", "0_7_7_7_7_7_7_7"}));
+  ASSERT_OK(
+      cluster->Restart("worker-1", {"--layer-map", "0_7_7_7_7_7_7_7", "--other-model", "refuse"}));
   ASSERT_TRUE(cluster->WaitForWorkers(1));
   const Reply refused = Say(cluster->gateway(), "s", turns[1]);
   EXPECT_THAT(refused.status, StatusIs(absl::StatusCode::kFailedPrecondition));

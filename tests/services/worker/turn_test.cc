@@ -203,10 +203,26 @@ TEST_F(TurnTest, AWorkerThatDiedIsReplaced) {
   EXPECT_EQ(sink.done().usage().reencoded_tokens(), 59u);
 }
 
-TEST_F(TurnTest, AnotherModelIsRefused) {
+TEST_F(TurnTest, AnotherModelComputesTheTranscriptAgain) {
   StoreOneTurn();
   TestWorker::Options options;
   options.engine.fingerprint = 0x22;
+  TestWorker worker("w1", &cache_, options);
+  RecordingSink sink;
+  ASSERT_OK(worker.Run(Request("t2"), sink));
+  EXPECT_TRUE(sink.done().kv_changed());
+  EXPECT_EQ(sink.done().restore_source(), v1::RECOMPUTED);
+  EXPECT_EQ(sink.done().usage().restored_bytes(), 0u);
+  EXPECT_GT(sink.done().usage().reencoded_tokens(), 0u);
+  EXPECT_EQ(sink.done().version(), 2u);
+  EXPECT_TRUE(absl::StrContains(worker.registry.Serialize(), "fingerprint_mismatches_total 1\n"));
+}
+
+TEST_F(TurnTest, AnotherModelIsRefusedWhereThatIsThePolicy) {
+  StoreOneTurn();
+  TestWorker::Options options;
+  options.engine.fingerprint = 0x22;
+  options.fingerprint = FingerprintPolicy::kRefuse;
   TestWorker worker("w1", &cache_, options);
   RecordingSink sink;
   const absl::Status status = worker.Run(Request("t2"), sink);

@@ -64,6 +64,7 @@ struct TestWorker {
   struct Options {
     FakeEngine::Options engine;
     NumericsPolicy numerics = NumericsPolicy::kSame;
+    FingerprintPolicy fingerprint = FingerprintPolicy::kRecompute;
     absl::Duration commit_timeout = absl::Milliseconds(200);
     absl::Duration commit_backoff = absl::Milliseconds(1);
     int checkpoint_tokens = 16;
@@ -93,6 +94,7 @@ struct TestWorker {
     core.sync.worker_id = id;
     core.sync.backoff_min = options.commit_backoff;
     core.opener.numerics = options.numerics;
+    core.opener.fingerprint = options.fingerprint;
     core.turns.commit_timeout = options.commit_timeout;
     core.turns.checkpoint_tokens = options.checkpoint_tokens;
     return core;
