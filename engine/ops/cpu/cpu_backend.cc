@@ -140,7 +140,7 @@ void CpuBackend::Linear(const LinearParams& params) {
   const int64_t row_blocks = (static_cast<int64_t>(params.rows) + kRowBlock - 1) / kRowBlock;
   const int64_t panels = (static_cast<int64_t>(args.out_features) + kPanel - 1) / kPanel;
   const int64_t rows = std::min<int64_t>(params.rows, kRowBlock);
-  const int64_t panel_work = rows * args.in_features * kPanel / 4;
+  const int64_t panel_work = rows * args.in_features * kPanel / 2;
   pool_->ParallelFor(row_blocks * panels, panel_work, [&](int64_t begin, int64_t end, int thread) {
     kernels_.linear(args, begin, end, linear_scratch_[static_cast<size_t>(thread)]);
   });

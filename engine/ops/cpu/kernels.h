@@ -13,20 +13,23 @@ namespace lckv::cpu {
 //
 // Every reduction has one order, whatever the width of the hardware's vectors, the number of rows
 // or the thread:
-//   Linear        each output adds its products w * x in the order of k with fused multiply-adds
-//   from zero; the weight is
-//                 first restored to float32 (one rounding: d * q, or fma(d, q, m))
-//   dot products  16 partial sums by index modulo 16, added as a tree: i + i+8, + i+4, + i+2, + i+1
-//   softmax       online, over blocks of kAttentionBlock positions aligned to absolute position 0
+//   Linear        Each output adds its products w * x in the order of k with fused multiply-adds
+//                 from zero. The weight is restored to float32 before: d * q, or fma(d, q, m).
+//   dot products  16 partial sums by index modulo 16, added as a tree: i + i+8, + i+4, + i+2, +
+//   i+1. softmax       Online, over blocks of kAttentionBlock positions aligned to absolute
+//   position 0.
 
-inline constexpr int kPanel = 16;  // output features of a weight panel; also the lanes of a vector
-inline constexpr int kMaxFusedRows =
-    4;  // up to here weights are restored in registers, beyond in scratch
-inline constexpr int kRowBlock =
-    96;  // rows for which a restored panel is used before it is restored again
-inline constexpr int kKChunk = 256;  // weights of a panel restored at a time, per output feature
-inline constexpr int kAttentionBlock = 64;  // positions
-inline constexpr int kMaxGroup = 4;         // query heads that share one walk over K and V
+// Output features of a weight panel; also the lanes of a vector.
+inline constexpr int kPanel = 16;
+// Rows for which a restored panel is used before it is restored again.
+inline constexpr int kRowBlock = 96;
+// Weights of a panel that are restored at a time, per output feature: 16 KiB, half of a first-level
+// cache.
+inline constexpr int kKChunk = 256;
+// Positions that the online softmax takes at a time.
+inline constexpr int kAttentionBlock = 64;
+// Query heads that share one walk over K and V.
+inline constexpr int kMaxGroup = 4;
 inline constexpr int kMaxHeadDim = 512;
 
 // out[r] (+)= W x[r] + bias, W in panels (packed_weight.h).
@@ -50,8 +53,8 @@ struct alignas(64) LinearScratch {
 
 // A block of positions that `heads` query heads of one row see.
 struct AttentionBlock {
-  const uint8_t*
-      keys[kAttentionBlock];  // K of one kv head at block start + i; set for [first, first + count)
+  // K of one kv head at position (block start + i), for i in [first, first + count).
+  const uint8_t* keys[kAttentionBlock];
   int32_t first;
   int32_t count;  // > 0
   int32_t heads;  // <= kMaxGroup

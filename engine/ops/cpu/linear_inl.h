@@ -134,12 +134,11 @@ void FusedTile(const LinearArgs& args, int64_t panel) {
   }
 }
 
-template <class V, DType D, int kRows>
+template <class V, DType D, int kRows, int kPanels>
 void FusedPanels(const LinearArgs& args, int64_t begin, int64_t end) {
-  constexpr int kPanels = kRows <= 2 ? 2 : 1;
   int64_t panel = begin;
   for (; panel + kPanels <= end; panel += kPanels) FusedTile<V, D, kRows, kPanels>(args, panel);
-  for (; panel < end; ++panel) FusedTile<V, D, kRows, 1>(args, panel);
+  if (panel < end) FusedTile<V, D, kRows, 1>(args, panel);
 }
 
 // Restores `count` k of a panel, beginning at a block, to float32 [k][kPanel].
@@ -201,14 +200,19 @@ void RowBlock(const LinearArgs& args, int64_t row_begin, int rows, int64_t panel
   const int tiles = (rows + V::kTileRows - 1) / V::kTileRows;
   for (int64_t k0 = 0; k0 < in_features; k0 += kKChunk) {
     const int count = in_features - k0 < kKChunk ? static_cast<int>(in_features - k0) : kKChunk;
-    RestorePanel<V, D>(blocks, count, scratch.weights);
+    const float* weights = scratch.weights;
+    if constexpr (D == DType::kF32) {
+      weights = reinterpret_cast<const float*>(blocks);  // as they are
+    } else {
+      RestorePanel<V, D>(blocks, count, scratch.weights);
+    }
     blocks += kKChunk / kQuantBlock * PanelReader<V, D>::kBytes;
     for (int tile = 0; tile < tiles; ++tile) {
       // Tiles of equal height: a tile of one row would wait for the latency of its sums.
       const int first = rows * tile / tiles;
       const int last = rows * (tile + 1) / tiles;
-      TileOf<V>(last - first, args.x + (row_begin + first) * in_features + k0, in_features,
-                scratch.weights, count, k0 == 0, scratch.partial + first * kPanel);
+      TileOf<V>(last - first, args.x + (row_begin + first) * in_features + k0, in_features, weights,
+                count, k0 == 0, scratch.partial + first * kPanel);
     }
   }
   for (int r = 0; r < rows; ++r) {
@@ -218,11 +222,12 @@ void RowBlock(const LinearArgs& args, int64_t row_begin, int rows, int64_t panel
 
 template <class V, DType D>
 void LinearAs(const LinearArgs& args, int64_t begin, int64_t end, LinearScratch& scratch) {
-  static_assert(kMaxFusedRows == 4);
-  if (args.rows == 1) return FusedPanels<V, D, 1>(args, begin, end);
-  if (args.rows == 2) return FusedPanels<V, D, 2>(args, begin, end);
-  if (args.rows == 3) return FusedPanels<V, D, 3>(args, begin, end);
-  if (args.rows == 4) return FusedPanels<V, D, 4>(args, begin, end);
+  if (args.rows == 1) return FusedPanels<V, D, 1, 2>(args, begin, end);
+  if (args.rows == 2) return FusedPanels<V, D, 2, 2>(args, begin, end);
+  if constexpr (D != DType::kQ4_1) {  // whose scales and minima leave no registers for more sums
+    if (args.rows == 3) return FusedPanels<V, D, 3, 1>(args, begin, end);
+    if (args.rows == 4) return FusedPanels<V, D, 4, 1>(args, begin, end);
+  }
   const int64_t panels = (args.out_features + kPanel - 1) / kPanel;
   for (int64_t item = begin; item < end; ++item) {
     const int64_t row = item / panels * kRowBlock;

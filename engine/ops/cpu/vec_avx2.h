@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "engine/ops/cpu/reduce_avx_inl.h"
+
 namespace lckv::cpu {
 namespace {  // see vec_generic.h
 
@@ -75,11 +77,12 @@ struct Avx2Vec {
             _mm256_blendv_ps(y.hi, x.hi, _mm256_cmp_ps(a.hi, b.hi, _CMP_LT_OQ))};
   }
   static Avx2Vec PowerOfTwo(Avx2Vec biased) { return {Exponent(biased.lo), Exponent(biased.hi)}; }
-  float Sum() const {
-    const __m256 s8 = _mm256_add_ps(lo, hi);
-    const __m128 s4 = _mm_add_ps(_mm256_castps256_ps128(s8), _mm256_extractf128_ps(s8, 1));
-    const __m128 s2 = _mm_add_ps(s4, _mm_movehl_ps(s4, s4));
-    return _mm_cvtss_f32(_mm_add_ss(s2, _mm_movehdup_ps(s2)));
+  float Sum() const { return SumOf(_mm256_add_ps(lo, hi)); }
+  float Largest() const { return LargestOf(_mm256_max_ps(lo, hi)); }
+  static void SumEach(const Avx2Vec (&x)[8], float scale, float* out) {
+    __m256 halves[8];
+    for (int i = 0; i < 8; ++i) halves[i] = _mm256_add_ps(x[i].lo, x[i].hi);
+    _mm256_storeu_ps(out, _mm256_mul_ps(SumEachOf(halves), _mm256_set1_ps(scale)));
   }
 
  private:

@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "engine/ops/cpu/reduce_avx_inl.h"
+
 namespace lckv::cpu {
 namespace {  // see vec_generic.h
 
@@ -60,14 +62,17 @@ struct Avx512Vec {
     const __m512i bits = _mm512_add_epi32(_mm512_castps_si512(biased.v), _mm512_set1_epi32(127));
     return {_mm512_castsi512_ps(_mm512_slli_epi32(bits, 23))};
   }
-  float Sum() const {
-    const __m256 s8 = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
-    const __m128 s4 = _mm_add_ps(_mm256_castps256_ps128(s8), _mm256_extractf128_ps(s8, 1));
-    const __m128 s2 = _mm_add_ps(s4, _mm_movehl_ps(s4, s4));
-    return _mm_cvtss_f32(_mm_add_ss(s2, _mm_movehdup_ps(s2)));
+  float Sum() const { return SumOf(_mm256_add_ps(Low(v), High(v))); }
+  float Largest() const { return LargestOf(_mm256_max_ps(Low(v), High(v))); }
+  static void SumEach(const Avx512Vec (&x)[8], float scale, float* out) {
+    __m256 halves[8];
+    for (int i = 0; i < 8; ++i) halves[i] = _mm256_add_ps(Low(x[i].v), High(x[i].v));
+    _mm256_storeu_ps(out, _mm256_mul_ps(SumEachOf(halves), _mm256_set1_ps(scale)));
   }
 
  private:
+  static __m256 Low(__m512 x) { return _mm512_castps512_ps256(x); }
+  static __m256 High(__m512 x) { return _mm512_extractf32x8_ps(x, 1); }
   static __m128i Load128(const uint8_t* p) {
     return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
   }

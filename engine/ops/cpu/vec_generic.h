@@ -102,6 +102,18 @@ struct GenericVec {
     for (int i = 0; i < 4; ++i) s[i] = s[i] + s[i + 4];
     return (s[0] + s[2]) + (s[1] + s[3]);
   }
+  // The largest lane, compared in the same tree.
+  float Largest() const {
+    GenericVec m = *this;
+    for (int half = 8; half > 0; half /= 2) {
+      for (int i = 0; i < half; ++i) m.v[i] = m.v[i] > m.v[i + half] ? m.v[i] : m.v[i + half];
+    }
+    return m.v[0];
+  }
+  // out[i] = x[i].Sum() * scale
+  static void SumEach(const GenericVec (&x)[8], float scale, float* out) {
+    for (int i = 0; i < 8; ++i) out[i] = x[i].Sum() * scale;
+  }
 
  private:
   static uint16_t LoadU16(const uint8_t* p) {
