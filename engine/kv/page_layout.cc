@@ -11,6 +11,7 @@ namespace lckv {
 namespace {
 
 constexpr int64_t kPageAlignmentBytes = 4096;
+constexpr int kMaxTokensPerPage = 4096;
 
 }  // namespace
 
@@ -21,9 +22,10 @@ absl::StatusOr<PageLayout> PageLayout::Create(const std::vector<Producer>& produ
     return absl::InvalidArgumentError(
         absl::StrCat("page layout: KV format ", Name(dtype), " is not supported"));
   }
-  if (tokens_per_page <= 0 || tokens_per_page % 16 != 0) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "page layout: tokens_per_page must be a positive multiple of 16, got ", tokens_per_page));
+  if (tokens_per_page <= 0 || tokens_per_page > kMaxTokensPerPage || tokens_per_page % 16 != 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("page layout: tokens_per_page must be a multiple of 16 from 16 to ",
+                     kMaxTokensPerPage, ", got ", tokens_per_page));
   }
   PageLayout layout;
   layout.dtype_ = dtype;

@@ -16,7 +16,12 @@ absl::StatusOr<std::unique_ptr<Evaluator>> Evaluator::Create(const Model* model,
                         MakePageLayout(model->config(), options.kv_dtype, options.tokens_per_page));
   std::unique_ptr<Evaluator> evaluator(new Evaluator(model, std::move(layout), options));
   if (evaluator->options_.max_tokens == 0) {
-    evaluator->options_.max_tokens = model->config().max_positions;
+    evaluator->options_.max_tokens = model->max_context();
+  }
+  if (evaluator->options_.max_tokens < 1 || evaluator->options_.max_tokens > model->max_context()) {
+    return absl::InvalidArgumentError(absl::StrCat("max_tokens is ", options.max_tokens,
+                                                   ", but the model was loaded for ",
+                                                   model->max_context(), " positions"));
   }
   if (options.chunk <= 0) return absl::InvalidArgumentError("chunk must be positive");
   LCKV_RETURN_IF_ERROR(evaluator->Plan());
@@ -91,7 +96,10 @@ absl::StatusOr<Evaluator::Result> Evaluator::Evaluate(absl::Span<const int32_t> 
     LCKV_ASSIGN_OR_RETURN(const Transformer::Output output, transformer_->Forward({&work, 1}));
     result.passes = std::max(result.passes, work.item.passes);
     const int32_t length = cursor.segment_end() - cursor.segment_begin();
-    if (length > passes) result.residual = std::max(result.residual, output.kv_change[0]);
+    if (work.slot != nullptr && length > passes) {
+      // One pass has no pass before it: nothing is known about the error.
+      result.residual = std::max(result.residual, passes == 1 ? 1.0f : output.kv_change[0]);
+    }
     if (output.num_logit_rows > 0) {
       const size_t rows = static_cast<size_t>(output.num_logit_rows);
       model_->backend().CopyToHost(logits_.data(), output.logits, rows * vocab * sizeof(float));

@@ -23,7 +23,7 @@ class Evaluator {
   struct Options {
     DType kv_dtype = DType::kF32;
     int tokens_per_page = 64;
-    int max_tokens = 0;  // of one list; 0: the model's max_positions
+    int max_tokens = 0;  // of one list; 0: all that the model was loaded for
     int chunk = 64;      // tokens of a segment evaluated at once; no effect on any bit
   };
   // `model` must outlive the evaluator.

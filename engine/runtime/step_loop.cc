@@ -244,7 +244,9 @@ void StepLoop::Commit(SessionState& session, const WorkItem& item, const float* 
   } else {
     const int32_t length = turn.cursor->segment_end() - turn.cursor->segment_begin();
     if (turn.cursor->needs_slot() && length > session.passes) {
-      turn.outcome.encode_residual = std::max(turn.outcome.encode_residual, kv_change);
+      // One pass has no pass before it: nothing is known about the error.
+      const float change = session.passes == 1 ? 1.0f : kv_change;
+      turn.outcome.encode_residual = std::max(turn.outcome.encode_residual, change);
     }
     turn.cursor->Advance(item);
     session.transcript.kv_tokens = turn.cursor->kv_tokens();

@@ -68,7 +68,6 @@ class StepLoop {
  private:
   void ThreadMain();
   bool RunTasks();  // false: stop
-  bool HasReadyTurn() const;
   void StartWaitingTurns();
   void CancelTurn(absl::string_view name);
   bool Step();  // false: nothing was ready

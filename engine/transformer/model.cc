@@ -103,6 +103,7 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Load(const Checkpoint& checkpoint,
   auto model = std::make_unique<Model>();
   model->config_ = checkpoint.config();
   model->backend_ = backend;
+  model->max_context_ = max_context;
   const ModelConfig& config = model->config_;
   const ModelTensors& tensors = checkpoint.tensors();
   Loader loader(model.get(), format);

@@ -39,6 +39,8 @@ class Model {
   const DeviceBuffer& final_norm() const { return final_norm_; }
   // [max_context][head_dim]: cos of the head_dim / 2 angles, then their sines.
   const DeviceBuffer& cos_sin() const { return cos_sin_; }
+  // Positions that cos_sin() covers.
+  int max_context() const { return max_context_; }
   int64_t weight_bytes() const { return weight_bytes_; }
   // "q4_1+q8_0", for people and the numerics class.
   const std::string& weight_formats() const { return weight_formats_; }
@@ -51,6 +53,7 @@ class Model {
   std::vector<LayerWeights> layers_;
   std::unique_ptr<LinearWeight> embedding_, lm_head_;
   DeviceBuffer final_norm_, cos_sin_;
+  int max_context_ = 0;
   int64_t weight_bytes_ = 0;
   std::string weight_formats_;
 };
