@@ -29,9 +29,9 @@ struct CacheNodeOptions {
   uint64_t arena_bytes = uint64_t{256} << 20;
   bool populate = false;  // touch all of it at start
   size_t max_sessions = 100'000;
-  int quick_threads = 8;  // one commit each at a time; together they share an fsync
+  int quick_threads = 16;  // one commit each at a time; together they share an fsync
   int bulk_threads = 4;
-  size_t max_waiting_calls = 1024;  // in each of the two executors
+  size_t max_waiting_calls = 256;  // in each of the two executors
   int max_page_streams = 256;
   absl::Duration handle_ttl = absl::Seconds(30);  // unused reservations and read leases
   absl::Duration grace = absl::Seconds(10);       // for open streams at shutdown
