@@ -160,7 +160,7 @@ def rehearse(services, script):
     enough to be broken off in the middle."""
     for seed in range(1, 40):
         replies = [say(services, script, f"twin-{seed}", prompt, seed) for prompt in script.prompts[:3]]
-        if len(replies[2].tokens) < 60:
+        if len(replies[2].tokens) < 40:
             continue
         replies += [say(services, script, f"twin-{seed}", prompt, seed) for prompt in script.prompts[3:]]
         return seed, replies

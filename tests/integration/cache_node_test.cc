@@ -62,7 +62,7 @@ TEST(CacheNodeTest, KilledAndRestartedBetweenTurns) {
 
 TEST(CacheNodeTest, KilledDuringATurn) {
   std::vector<Turn> turns = TestTurns(3);
-  turns[1].max_tokens = 1200;
+  turns[1].max_tokens = 400;
   const std::vector<Reply> expected = UndisturbedReplies(turns);
   ASSERT_OK_AND_ASSIGN(auto cluster, Cluster::Start());
   ExpectSameReply(Say(cluster->gateway(), "s", turns[0]), expected[0]);

@@ -15,7 +15,7 @@ namespace lckv::testing {
 namespace {
 
 // Long enough that it cannot be over before the worker is struck.
-constexpr uint32_t kLongTurn = 1200;
+constexpr uint32_t kLongTurn = 400;
 constexpr size_t kStruckAfter = 20;
 
 std::string OtherWorker(const std::string& id) {
