@@ -14,6 +14,12 @@ absl::Status CheckWeight(const HostMatrix& matrix, DType format) {
     return absl::InvalidArgumentError(
         absl::StrCat("weight of shape [", matrix.rows, "][", matrix.cols, "]"));
   }
+  // Sizes in bytes are computed from here on: far from overflow.
+  constexpr int64_t kMaxElements = int64_t{1} << 40;
+  if (matrix.rows > kMaxElements / matrix.cols) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("weight of shape [", matrix.rows, "][", matrix.cols, "]"));
+  }
   for (DType dtype : {matrix.dtype, format}) {
     if (IsQuantized(dtype) && matrix.cols % kQuantBlock != 0) {
       return absl::InvalidArgumentError(

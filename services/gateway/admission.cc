@@ -1,5 +1,7 @@
 #include "services/gateway/admission.h"
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "base/check.h"
@@ -8,6 +10,8 @@
 namespace lckv::gateway {
 namespace {
 
+// Of one wait: an infinite one would overflow the clock's count.
+constexpr absl::Duration kLongestWait = absl::Minutes(1);
 constexpr absl::Duration kRetryAfter = absl::Seconds(1);
 
 }  // namespace
@@ -42,7 +46,7 @@ bool Admission::WaitIdle(absl::Time deadline) {
   while (turns_ > 0) {
     const absl::Duration left = deadline - absl::Now();
     if (left <= absl::ZeroDuration()) return false;
-    idle_.WaitWithTimeout(mu_, left);
+    idle_.WaitWithTimeout(mu_, std::min(left, kLongestWait));
   }
   return true;
 }
