@@ -66,7 +66,7 @@ TEST(ClientGoneTest, TurnIsForgottenWhenAskedFor) {
 
 TEST(QueueFullTest, TheTurnTooManyIsRefusedAndTheOthersAreNot) {
   std::vector<Turn> turns = TestTurns(2);
-  turns[0].max_tokens = 400;
+  turns[0].max_tokens = 1600;  // long enough to be seen running on an idle machine
   const std::vector<Reply> expected = UndisturbedReplies(turns);
   ASSERT_OK_AND_ASSIGN(
       auto cluster,
