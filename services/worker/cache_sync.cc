@@ -128,10 +128,11 @@ absl::Status CacheSync::Reattach(HotSession& session, absl::string_view expected
     return LeaseLost(session, response.status().message());
   }
   const v1::Manifest& stored = response->manifest();
+  const absl::Status valid = CheckStoredManifest(stored, session.key, model_);
   MutexLock lock(session.mu);
   session.epoch = response->epoch();
   session.lease_confirmed = asked;
-  if (!IsOurs(session, stored, expected_turn)) {
+  if (!valid.ok() || !IsOurs(session, stored, expected_turn)) {
     metrics_->OnLeaseConflict();
     return LeaseLost(session, "has gone on elsewhere");
   }

@@ -87,7 +87,7 @@ bool Evictor::PushAndEvict(const SessionKey& key) {
   {
     MutexLock lock(session.mu);
     // KV that was not pushed can be computed again; a turn that was not committed can not.
-    safe = !session.uncertain && !session.AheadOfStore();
+    safe = !session.AheadOfStore();
   }
   if (safe) Drop(*claim, "pressure");
   return safe;
@@ -99,13 +99,10 @@ absl::Status Evictor::Offload(const SessionKey& key, absl::string_view reason,
   if (!claim.hot()) return absl::OkStatus();
   claim.SetState(SessionState::kEvicting);
   HotSession& session = claim.session();
-  bool uncertain = false;
-  {
-    MutexLock lock(session.mu);
-    uncertain = session.uncertain;
-  }
-  // The node may be a turn ahead; nothing that this worker acknowledged is missing there.
-  if (!uncertain) LCKV_RETURN_IF_ERROR(push_->Push(session));
+  absl::Status status = sync_->EnsureLease(session, deadline);
+  if (status.ok()) status = push_->Push(session);
+  // ABORTED: another worker has the session; it is not this one's to push any more.
+  if (!status.ok() && !absl::IsAborted(status)) return status;
   Drop(claim, reason);
   return absl::OkStatus();
 }

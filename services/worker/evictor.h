@@ -29,8 +29,8 @@ class Evictor {
   void ScanIdle(absl::Duration idle_after);
   // Evicts idle sessions so that `pages` of the pool are free. False: nothing could be evicted.
   bool MakeRoom(int64_t pages);
-  // Pushes a session, gives its lease back and frees its pages. OK when it is not hot; ABORTED
-  // reason SESSION_BUSY; the error of the push, and the session stays.
+  // Pushes a session, gives its lease back and frees its pages. OK when it is not hot (any more);
+  // ABORTED reason SESSION_BUSY; the error of the push, and the session stays.
   absl::Status Offload(const SessionKey& key, absl::string_view reason, absl::Time deadline);
   // Takes the claimed session out of engine and store as it is, and gives the lease back.
   void Drop(SessionClaim& claim, absl::string_view reason);

@@ -60,9 +60,10 @@ struct HotSession {
   bool AheadOfStore() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) {
     return head.version() != stored_version;
   }
-  // The cache node has everything.
+  // The cache node has everything that was acknowledged, and all KV. (An uncertain session counts:
+  // its KV can be computed again, and nobody was told of its last turn.)
   bool FullyPushed() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) {
-    return !unpushed && !uncertain && !AheadOfStore() && push == Push::kNone;
+    return (!unpushed || uncertain) && !AheadOfStore() && push == Push::kNone;
   }
   // Forgets stored pages that hold positions from `tokens` on.
   void ForgetPagesFrom(int32_t tokens) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);

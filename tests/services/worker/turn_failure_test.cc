@@ -171,6 +171,36 @@ TEST_F(TurnFailureTest, TheIdleScanBringsAMemorySessionHome) {
   EXPECT_EQ(Stored().kv_tokens(), 59u);
 }
 
+TEST_F(TurnFailureTest, ASessionWithALostAnswerMayLeave) {
+  TestWorker worker("w1", &cache_);
+  RecordingSink first, failed;
+  ASSERT_OK(worker.Run(Request("t1"), first));
+  worker.WaitForPushes();
+  cache_.Fail(FakeCacheClient::kCommit, absl::UnavailableError("lost"), 1 << 20, /*after=*/true);
+  EXPECT_EQ(ErrorReason(worker.Run(Request("t2"), failed)), kReasonCacheUnavailable);
+  worker.WaitForPushes();
+  worker.core.evictor.ScanIdle(absl::ZeroDuration());
+  EXPECT_FALSE(worker.Hot());
+  EXPECT_EQ(worker.engine.load().pages_used, 0);
+  EXPECT_EQ(Stored().version(), 2u);
+}
+
+TEST_F(TurnFailureTest, AStolenSessionIsNotHandedOver) {
+  TestWorker worker("w1", &cache_);
+  RecordingSink first;
+  ASSERT_OK(worker.Run(Request("t1"), first));
+  worker.WaitForPushes();
+  StealLease("w2");
+  {
+    const std::shared_ptr<HotSession> session = worker.core.store.Find({kTenant, kSession});
+    MutexLock lock(session->mu);
+    session->lease_confirmed = absl::InfinitePast();
+  }
+  EXPECT_OK(worker.Offload());
+  EXPECT_FALSE(worker.Hot());
+  EXPECT_EQ(Holder(), "w2");
+}
+
 TEST_F(TurnFailureTest, ARepeatedTurnIsAnsweredFromTheTranscript) {
   TestWorker worker("w1", &cache_);
   RecordingSink first, hot, cold, longer;
