@@ -35,9 +35,16 @@ std::optional<ErrorInfo> GetErrorInfo(const absl::Status& status) {
   if (!payload.has_value()) return std::nullopt;
   const nlohmann::json json = nlohmann::json::parse(std::string(*payload), nullptr, false);
   if (!json.is_object()) return std::nullopt;
+  // Written by WithErrorInfo, but a payload is anyone's: what has another shape is left out.
   ErrorInfo info;
-  info.reason = json.value("reason", "");
-  info.metadata = json.value("metadata", std::map<std::string, std::string>{});
+  const auto reason = json.find("reason");
+  if (reason == json.end() || !reason->is_string()) return std::nullopt;
+  info.reason = reason->get<std::string>();
+  const auto metadata = json.find("metadata");
+  if (metadata == json.end() || !metadata->is_object()) return info;
+  for (const auto& [key, value] : metadata->items()) {
+    if (value.is_string()) info.metadata[key] = value.get<std::string>();
+  }
   return info;
 }
 

@@ -1,7 +1,7 @@
 #pragma once
 
 // Machine-readable details of an error, carried as payloads of absl::Status.
-// services/common/status_conversion.h turns them into google.rpc.ErrorInfo and RetryInfo on the
+// rpc/status_conversion.h turns them into google.rpc.ErrorInfo and RetryInfo on the
 // wire and back.
 
 #include <map>
@@ -30,8 +30,10 @@ inline constexpr char kReasonNoWorker[] = "NO_WORKER";                // UNAVAIL
 inline constexpr char kReasonFingerprint[] = "FINGERPRINT_MISMATCH";  // FAILED_PRECONDITION
 inline constexpr char kReasonContextFull[] = "CONTEXT_FULL";          // OUT_OF_RANGE
 inline constexpr char kReasonCacheUnavailable[] = "CACHE_NODE_UNAVAILABLE";  // UNAVAILABLE
-inline constexpr char kReasonSessionBusy[] =
-    "SESSION_BUSY";  // ABORTED: a turn of the session is running
+// ABORTED: a turn of the session is running.
+inline constexpr char kReasonSessionBusy[] = "SESSION_BUSY";
+// FAILED_PRECONDITION: the session's KV has other numerics, and the worker's policy refuses it.
+inline constexpr char kReasonNumerics[] = "NUMERICS_MISMATCH";
 
 // `status` with the details attached. REQUIRES: !status.ok().
 absl::Status WithErrorInfo(absl::Status status, const ErrorInfo& info);

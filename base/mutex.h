@@ -3,6 +3,7 @@
 // std::mutex with clang's thread-safety annotations. Not absl::Mutex: Debian's Abseil is built
 // without TSan instrumentation, so every use of it would be reported as a race.
 
+#include <algorithm>
 #include <condition_variable>
 #include <mutex>
 
@@ -44,19 +45,24 @@ class CondVar {
     cv_.wait(lock);
     lock.release();
   }
-  // True if `timeout` passed without a notification.
+  // True if `timeout` passed without a notification. A wait is at most kLongestWait: a longer one
+  // ends early, without true, as a spurious wake-up does.
   bool WaitWithTimeout(Mutex& mu, absl::Duration timeout) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) {
     std::unique_lock<std::mutex> lock(mu.mu_, std::adopt_lock);
     // A system-clock wait: pthread_cond_clockwait is not intercepted by GCC 12's TSan.
-    const auto status = cv_.wait_until(
-        lock, std::chrono::system_clock::now() + absl::ToChronoMicroseconds(timeout));
+    const absl::Duration wait = std::min(timeout, kLongestWait);
+    const auto status =
+        cv_.wait_until(lock, std::chrono::system_clock::now() + absl::ToChronoMicroseconds(wait));
     lock.release();
-    return status == std::cv_status::timeout;
+    return status == std::cv_status::timeout && wait == timeout;
   }
   void NotifyOne() { cv_.notify_one(); }
   void NotifyAll() { cv_.notify_all(); }
 
  private:
+  // An infinite wait would overflow the clock's count.
+  static constexpr absl::Duration kLongestWait = absl::Hours(1);
+
   std::condition_variable cv_;
 };
 

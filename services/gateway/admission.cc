@@ -1,7 +1,5 @@
 #include "services/gateway/admission.h"
 
-#include <algorithm>
-
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "base/check.h"
@@ -10,8 +8,6 @@
 namespace lckv::gateway {
 namespace {
 
-// Of one wait: an infinite one would overflow the clock's count.
-constexpr absl::Duration kLongestWait = absl::Minutes(1);
 constexpr absl::Duration kRetryAfter = absl::Seconds(1);
 
 }  // namespace
@@ -46,7 +42,7 @@ bool Admission::WaitIdle(absl::Time deadline) {
   while (turns_ > 0) {
     const absl::Duration left = deadline - absl::Now();
     if (left <= absl::ZeroDuration()) return false;
-    idle_.WaitWithTimeout(mu_, std::min(left, kLongestWait));
+    idle_.WaitWithTimeout(mu_, left);
   }
   return true;
 }

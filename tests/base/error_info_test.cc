@@ -1,11 +1,15 @@
 #include "base/error_info.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "base/status_macros.h"
 
 namespace lckv {
 namespace {
+
+using ::testing::ElementsAre;
+using ::testing::Pair;
 
 TEST(ErrorInfoTest, RoundTrip) {
   const ErrorInfo info{kReasonLeaseHeld, {{"holder", "worker-1 \"é\"\n"}, {"", ""}}};
@@ -34,6 +38,19 @@ TEST(ErrorInfoTest, NothingAttached) {
     EXPECT_EQ(ErrorReason(status), "");
     EXPECT_EQ(GetRetryAfter(status), std::nullopt);
   }
+}
+
+TEST(ErrorInfoTest, PayloadsOfAnotherShapeAreLeftOut) {
+  for (const char* payload : {"", "[]", "{", R"({"reason":1})", R"({"metadata":{"a":"b"}})"}) {
+    absl::Status status = absl::AbortedError("x");
+    status.SetPayload("lckv/error_info", absl::Cord(payload));
+    EXPECT_FALSE(GetErrorInfo(status).has_value()) << payload;
+  }
+  absl::Status status = absl::AbortedError("x");
+  status.SetPayload("lckv/error_info", absl::Cord(R"({"reason":"R","metadata":{"a":1,"b":"c"}})"));
+  const auto found = GetErrorInfo(status);
+  ASSERT_TRUE(found.has_value());
+  EXPECT_THAT(found->metadata, ElementsAre(Pair("b", "c")));
 }
 
 TEST(ErrorInfoTest, BytesThatAreNoUtf8AreReplaced) {
