@@ -54,7 +54,7 @@ void StepLoop::Run(const std::function<void()>& task) {
   LCKV_CHECK(std::this_thread::get_id() != thread_.get_id());
   Task entry{&task};
   MutexLock lock(mu_);
-  tasks_.push_back(&entry);
+  requests_.push_back({&entry, {}});
   wake_loop_.NotifyAll();
   while (!entry.done) task_done_.Wait(mu_);
 }
@@ -77,13 +77,13 @@ void StepLoop::PublishLoad() {
 }
 
 void StepLoop::ThreadMain() {
-  while (RunTasks()) {
+  while (RunRequests()) {
     StartWaitingTurns();
     const bool worked = Step();
     PublishLoad();
     if (worked) continue;
     MutexLock lock(mu_);
-    if (tasks_.empty() && cancels_.empty() && !stopping_) {
+    if (requests_.empty() && !stopping_) {
       wake_loop_.WaitWithTimeout(mu_, running_.empty() ? kIdlePoll : kPausedPoll);
     }
   }
@@ -94,25 +94,21 @@ void StepLoop::ThreadMain() {
   sessions_.clear();
 }
 
-bool StepLoop::RunTasks() {
+bool StepLoop::RunRequests() {
   MutexLock lock(mu_);
-  while (!stopping_ && (!tasks_.empty() || !cancels_.empty())) {
-    // Cancels first: one that was meant for a turn that has ended must not hit the turn that a task
-    // submits.
-    std::vector<std::string> cancels;
-    cancels.swap(cancels_);
-    Task* task = nullptr;
-    if (cancels.empty()) {
-      task = tasks_.front();
-      tasks_.pop_front();
-    }
+  while (!stopping_ && !requests_.empty()) {
+    const Request request = std::move(requests_.front());
+    requests_.pop_front();
     mu_.Unlock();
-    for (const std::string& name : cancels) CancelTurn(name);
-    if (task != nullptr) (*task->run)();
+    if (request.task != nullptr) {
+      (*request.task->run)();
+    } else {
+      CancelTurn(request.session);
+    }
     PublishLoad();
     mu_.Lock();
-    if (task == nullptr) continue;
-    task->done = true;
+    if (request.task == nullptr) continue;
+    request.task->done = true;
     task_done_.NotifyAll();
   }
   return !stopping_;
@@ -121,7 +117,7 @@ bool StepLoop::RunTasks() {
 void StepLoop::Cancel(absl::string_view name) {
   {
     MutexLock lock(mu_);
-    cancels_.emplace_back(name);
+    requests_.push_back({nullptr, std::string(name)});
   }
   wake_loop_.NotifyAll();
 }

@@ -67,7 +67,7 @@ class StepLoop {
 
  private:
   void ThreadMain();
-  bool RunTasks();  // false: stop
+  bool RunRequests();  // false: stop
   void StartWaitingTurns();
   void CancelTurn(absl::string_view name);
   bool Step();  // false: nothing was ready
@@ -104,15 +104,19 @@ class StepLoop {
   std::deque<SessionState*> waiting_;
   absl::Status failure_;  // a backend error: final
 
-  // Guarded by mu_: how other threads reach the loop.
+  // How other threads reach the loop, in the order in which they asked: a cancellation must hit
+  // neither less nor more than the turns that were submitted before it.
   struct Task {
     const std::function<void()>* run;
     bool done = false;
   };
+  struct Request {
+    Task* task = nullptr;  // whose caller waits; null: cancel `session`'s turn
+    std::string session;
+  };
   mutable Mutex mu_;
   CondVar wake_loop_, task_done_;
-  std::deque<Task*> tasks_ ABSL_GUARDED_BY(mu_);
-  std::vector<std::string> cancels_ ABSL_GUARDED_BY(mu_);
+  std::deque<Request> requests_ ABSL_GUARDED_BY(mu_);
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
 
   std::atomic<int> running_turns_{0}, waiting_turns_{0};

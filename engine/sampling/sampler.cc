@@ -89,11 +89,15 @@ int32_t Sampler::Sample(absl::Span<const float> logits, const SamplingOptions& o
   sum = 0;
   for (const double w : weights_) sum += w;
   double rest = UniformAt(options.seed, position) * sum;
-  for (size_t i = 0; i + 1 < weights_.size(); ++i) {
-    if (rest < weights_[i]) return candidates_[i].id;
+  // Rounding may leave a rest behind the last one: it is the last possible one's.
+  size_t picked = 0;
+  for (size_t i = 0; i < weights_.size(); ++i) {
+    if (weights_[i] <= 0) continue;
+    picked = i;
+    if (rest < weights_[i]) break;
     rest -= weights_[i];
   }
-  return candidates_[weights_.size() - 1].id;
+  return candidates_[picked].id;
 }
 
 }  // namespace lckv
