@@ -17,7 +17,8 @@ constexpr absl::Duration kHousekeepingInterval = absl::Seconds(1);
 absl::StatusOr<std::unique_ptr<SessionStore>> OpenStore(const CacheNodeOptions& options) {
   SessionStoreOptions store;
   store.max_sessions = options.max_sessions;
-  if (options.data.empty()) return OpenSessionStore(MakeMemoryKeyValue(options.arena_bytes), store);
+  if (options.data.empty())
+    return OpenSessionStore(MakeMemoryKeyValue(static_cast<uint64_t>(options.arena_bytes)), store);
   std::error_code error;
   std::filesystem::create_directories(options.data, error);
   if (error) {
@@ -37,8 +38,9 @@ CacheCoreOptions CoreOptions(const CacheNodeOptions& options) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<CacheNode>> CacheNode::Start(const CacheNodeOptions& options) {
-  LCKV_ASSIGN_OR_RETURN(std::unique_ptr<Arena> arena,
-                        Arena::Create(options.arena_bytes, options.populate));
+  LCKV_ASSIGN_OR_RETURN(
+      std::unique_ptr<Arena> arena,
+      Arena::Create(static_cast<uint64_t>(options.arena_bytes), options.populate));
   LCKV_ASSIGN_OR_RETURN(std::unique_ptr<SessionStore> store, OpenStore(options));
   std::unique_ptr<CacheNode> node(new CacheNode(options, std::move(arena), std::move(store)));
   if (!options.metrics_listen.empty()) {

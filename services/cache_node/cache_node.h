@@ -26,7 +26,7 @@ struct CacheNodeOptions {
   std::string data;
   // Page memory. Smaller: more pages are read from storage; it must hold the largest session at
   // once, or the rest of that session is computed again.
-  uint64_t arena_bytes = uint64_t{256} << 20;
+  int64_t arena_bytes = int64_t{256} << 20;
   bool populate = false;  // touch all of it at start
   size_t max_sessions = 100'000;
   int quick_threads = 16;  // one commit each at a time; together they share an fsync

@@ -1,49 +1,11 @@
 #include <CLI/CLI.hpp>
-#include <map>
 #include <string>
 
-#include "base/units.h"
 #include "services/cache_node/cache_node.h"
+#include "services/common/flags.h"
 
 namespace lckv {
 namespace {
-
-const std::map<std::string, LogLevel>& LogLevels() {
-  static const auto* levels = new std::map<std::string, LogLevel>{{"debug", LogLevel::kDebug},
-                                                                  {"info", LogLevel::kInfo},
-                                                                  {"warning", LogLevel::kWarning},
-                                                                  {"error", LogLevel::kError}};
-  return *levels;
-}
-
-// A flag whose value is a size such as 256MiB or 4GB.
-void AddBytes(CLI::App& app, const std::string& name, uint64_t* value, const std::string& help) {
-  app.add_option_function<std::string>(
-         name,
-         [name, value](const std::string& text) {
-           const absl::StatusOr<int64_t> bytes = ParseBytes(text);
-           if (!bytes.ok()) throw CLI::ValidationError(name, "want a size such as 256MiB or 4GB");
-           *value = static_cast<uint64_t>(*bytes);
-         },
-         help)
-      ->default_str(FormatBytes(static_cast<int64_t>(*value)))
-      ->type_name("BYTES");
-}
-
-// A flag whose value is a duration such as 250ms, 30s or 10m.
-void AddDuration(CLI::App& app, const std::string& name, absl::Duration* value,
-                 const std::string& help) {
-  app.add_option_function<std::string>(
-         name,
-         [name, value](const std::string& text) {
-           if (!absl::ParseDuration(text, value) || *value <= absl::ZeroDuration()) {
-             throw CLI::ValidationError(name, "want a positive duration such as 250ms, 30s, 10m");
-           }
-         },
-         help)
-      ->default_str(absl::FormatDuration(*value))
-      ->type_name("DURATION");
-}
 
 void AddFlags(CLI::App& app, CacheNodeOptions* options) {
   app.add_option("--listen", options->listen, "host:port of the service; port 0 takes a free one")
@@ -54,8 +16,8 @@ void AddFlags(CLI::App& app, CacheNodeOptions* options) {
   app.add_option("--data", options->data,
                  "folder of the store; empty keeps sessions in memory only")
       ->capture_default_str();
-  AddBytes(app, "--arena-bytes", &options->arena_bytes,
-           "page memory; holds the largest session at least");
+  AddBytesFlag(app, "--arena-bytes", &options->arena_bytes,
+               "page memory; holds the largest session at least");
   app.add_flag("--populate", options->populate, "touch all page memory at start");
   app.add_option("--max-sessions", options->max_sessions, "sessions; more are refused")
       ->check(CLI::Range(size_t{1}, size_t{1} << 30))
@@ -72,12 +34,11 @@ void AddFlags(CLI::App& app, CacheNodeOptions* options) {
   app.add_option("--max-page-streams", options->max_page_streams, "open at once; more are refused")
       ->check(CLI::Range(1, 1 << 16))
       ->capture_default_str();
-  AddDuration(app, "--handle-ttl", &options->handle_ttl,
-              "life of reservations and read leases that nobody uses");
-  AddDuration(app, "--grace", &options->grace, "time for open streams at shutdown");
+  AddDurationFlag(app, "--handle-ttl", &options->handle_ttl,
+                  "life of reservations and read leases that nobody uses");
+  AddDurationFlag(app, "--grace", &options->grace, "time for open streams at shutdown");
   app.add_flag("--reflection", options->reflection, "serve gRPC reflection");
-  app.add_option("--log-level", options->log_level, "debug, info, warning or error")
-      ->transform(CLI::CheckedTransformer(LogLevels(), CLI::ignore_case));
+  AddLogLevelFlag(app, &options->log_level);
 }
 
 }  // namespace

@@ -1,10 +1,10 @@
 #include <CLI/CLI.hpp>
-#include <map>
 #include <string>
 
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "base/log.h"
+#include "services/common/flags.h"
 #include "services/common/server_runner.h"
 #include "services/gateway/gateway.h"
 
@@ -12,29 +12,6 @@ namespace lckv::gateway {
 namespace {
 
 constexpr absl::Duration kWaitForWorkers = absl::Seconds(2);
-
-const std::map<std::string, LogLevel>& LogLevels() {
-  static const auto* levels = new std::map<std::string, LogLevel>{{"debug", LogLevel::kDebug},
-                                                                  {"info", LogLevel::kInfo},
-                                                                  {"warning", LogLevel::kWarning},
-                                                                  {"error", LogLevel::kError}};
-  return *levels;
-}
-
-// A flag whose value is a duration such as 250ms, 30s or 10m.
-void AddDuration(CLI::App& app, const std::string& name, absl::Duration* value,
-                 const std::string& help) {
-  app.add_option_function<std::string>(
-         name,
-         [name, value](const std::string& text) {
-           if (!absl::ParseDuration(text, value) || *value <= absl::ZeroDuration()) {
-             throw CLI::ValidationError(name, "want a positive duration such as 250ms, 30s, 10m");
-           }
-         },
-         help)
-      ->default_str(absl::FormatDuration(*value))
-      ->type_name("DURATION");
-}
 
 void AddFlags(CLI::App& app, GatewayOptions* options) {
   app.add_option("--listen", options->listen, "host:port of the API; port 0 takes a free one")
@@ -56,19 +33,18 @@ void AddFlags(CLI::App& app, GatewayOptions* options) {
   app.add_option("--call-threads", options->call_threads, "threads for calls that are not turns")
       ->check(CLI::Range(1, 1024))
       ->capture_default_str();
-  AddDuration(app, "--turn-timeout", &options->service.turn_timeout, "longest turn");
-  AddDuration(app, "--call-timeout", &options->service.call_timeout,
-              "longest call that is not a turn");
-  AddDuration(app, "--suspect-after", &options->workers.suspect_after,
-              "silence after which a worker gets no new turns");
-  AddDuration(app, "--stall-timeout", &options->stall_timeout,
-              "silence after which a silent worker's turns are moved");
-  AddDuration(app, "--continue-wait", &options->relay.continue_wait,
-              "how long a broken turn looks for another worker");
-  AddDuration(app, "--grace", &options->grace, "time for running turns at shutdown");
+  AddDurationFlag(app, "--turn-timeout", &options->service.turn_timeout, "longest turn");
+  AddDurationFlag(app, "--call-timeout", &options->service.call_timeout,
+                  "longest call that is not a turn");
+  AddDurationFlag(app, "--suspect-after", &options->workers.suspect_after,
+                  "silence after which a worker gets no new turns");
+  AddDurationFlag(app, "--stall-timeout", &options->stall_timeout,
+                  "silence after which a silent worker's turns are moved");
+  AddDurationFlag(app, "--continue-wait", &options->relay.continue_wait,
+                  "how long a broken turn looks for another worker");
+  AddDurationFlag(app, "--grace", &options->grace, "time for running turns at shutdown");
   app.add_flag("--reflection", options->reflection, "serve gRPC reflection");
-  app.add_option("--log-level", options->log_level, "debug, info, warning or error")
-      ->transform(CLI::CheckedTransformer(LogLevels(), CLI::ignore_case));
+  AddLogLevelFlag(app, &options->log_level);
 }
 
 }  // namespace

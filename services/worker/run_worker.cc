@@ -4,8 +4,8 @@
 
 #include "absl/time/time.h"
 #include "base/log.h"
-#include "base/units.h"
 #include "engine/tensor/dtype.h"
+#include "services/common/flags.h"
 #include "services/common/server_runner.h"
 #include "services/worker/worker.h"
 
@@ -15,12 +15,6 @@ namespace {
 template <typename T>
 using Names = std::map<std::string, T>;
 
-Names<LogLevel> LogLevels() {
-  return {{"debug", LogLevel::kDebug},
-          {"info", LogLevel::kInfo},
-          {"warning", LogLevel::kWarning},
-          {"error", LogLevel::kError}};
-}
 Names<DType> KvFormats() {
   return {{"bf16", DType::kBf16}, {"f32", DType::kF32}, {"f16", DType::kF16}};
 }
@@ -29,21 +23,6 @@ Names<NumericsPolicy> NumericsPolicies() {
 }
 Names<FingerprintPolicy> FingerprintPolicies() {
   return {{"recompute", FingerprintPolicy::kRecompute}, {"refuse", FingerprintPolicy::kRefuse}};
-}
-
-// A flag whose value is a duration such as 250ms, 30s or 10m.
-void AddDuration(CLI::App& app, const std::string& name, absl::Duration* value,
-                 const std::string& help) {
-  app.add_option_function<std::string>(
-         name,
-         [name, value](const std::string& text) {
-           if (!absl::ParseDuration(text, value) || *value <= absl::ZeroDuration()) {
-             throw CLI::ValidationError(name, "want a positive duration such as 250ms, 30s, 10m");
-           }
-         },
-         help)
-      ->default_str(absl::FormatDuration(*value))
-      ->type_name("DURATION");
 }
 
 void AddModelFlags(CLI::App& app, WorkerOptions* options) {
@@ -58,16 +37,8 @@ void AddModelFlags(CLI::App& app, WorkerOptions* options) {
   app.add_option("--kv-dtype", options->engine.kv_dtype, "bf16, f32 or f16")
       ->transform(CLI::CheckedTransformer(KvFormats(), CLI::ignore_case))
       ->default_str("bf16");
-  app.add_option_function<std::string>(
-         "--kv-memory",
-         [options](const std::string& text) {
-           const absl::StatusOr<int64_t> bytes = ParseBytes(text);
-           if (!bytes.ok()) throw CLI::ValidationError("--kv-memory", "want a size such as 256MiB");
-           options->engine.kv_memory_bytes = *bytes;
-         },
-         "KV pool: larger keeps more sessions hot")
-      ->default_str(FormatBytes(options->engine.kv_memory_bytes))
-      ->type_name("BYTES");
+  AddBytesFlag(app, "--kv-memory", &options->engine.kv_memory_bytes,
+               "KV pool: larger keeps more sessions hot");
   app.add_option("--max-context", options->engine.max_context,
                  "tokens of one session; 0: the model's")
       ->check(CLI::Range(0, 1 << 20))
@@ -102,14 +73,14 @@ void AddServingFlags(CLI::App& app, WorkerOptions* options) {
          "idle sessions leave the pool after this long")
       ->check(CLI::Range(0.1, 1e9))
       ->default_str(absl::StrCat(absl::ToDoubleSeconds(options->idle_evict)));
-  AddDuration(app, "--lease-ttl", &options->lease_ttl,
-              "how long a worker that died blocks its sessions (1s to 60s)");
-  AddDuration(app, "--restore-timeout", &options->restore_timeout,
-              "then a session is computed again instead");
-  AddDuration(app, "--commit-timeout", &options->commit_timeout,
-              "how long a turn's end waits for the cache node");
-  AddDuration(app, "--drain-grace", &options->drain_grace,
-              "time for running turns at shutdown before they move");
+  AddDurationFlag(app, "--lease-ttl", &options->lease_ttl,
+                  "how long a worker that died blocks its sessions (1s to 60s)");
+  AddDurationFlag(app, "--restore-timeout", &options->restore_timeout,
+                  "then a session is computed again instead");
+  AddDurationFlag(app, "--commit-timeout", &options->commit_timeout,
+                  "how long a turn's end waits for the cache node");
+  AddDurationFlag(app, "--drain-grace", &options->drain_grace,
+                  "time for running turns at shutdown before they move");
   app.add_option("--numerics", options->numerics,
                  "sessions computed in another numerics class: same refuses, any goes on")
       ->transform(CLI::CheckedTransformer(NumericsPolicies(), CLI::ignore_case))
@@ -134,8 +105,7 @@ void AddFlags(CLI::App& app, WorkerOptions* options) {
   AddServingFlags(app, options);
   app.add_flag("--vllm-metrics", options->vllm_metrics, "also the metric names of autoscalers");
   app.add_flag("--reflection", options->reflection, "serve gRPC reflection");
-  app.add_option("--log-level", options->log_level, "debug, info, warning or error")
-      ->transform(CLI::CheckedTransformer(LogLevels(), CLI::ignore_case));
+  AddLogLevelFlag(app, &options->log_level);
 }
 
 }  // namespace

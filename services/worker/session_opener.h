@@ -29,7 +29,6 @@ enum class FingerprintPolicy {
                // kv_changed
   kRefuse,     // FAILED_PRECONDITION reason FINGERPRINT_MISMATCH; it waits for a worker of its own
 };
-inline constexpr char kReasonNumerics[] = "NUMERICS_MISMATCH";
 
 // A session's manifest and the read lease that pins its pages; ends the read lease. Move-only; must
 // end before the cache client. Blocks when destroyed.

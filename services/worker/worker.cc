@@ -11,6 +11,7 @@
 #include "absl/time/clock.h"
 #include "base/status_macros.h"
 #include "base/units.h"
+#include "cache/client/grpc_cache_client.h"
 #include "rpc/channel.h"
 #include "services/common/ids.h"
 #include "services/common/listen_address.h"
@@ -128,9 +129,12 @@ void Worker::MakeCore() {
   desk_ = std::make_unique<TurnDesk>(options_.engine.max_running_turns,
                                      static_cast<size_t>(options_.max_waiting_turns));
   ticker_ = std::make_unique<ReportTicker>(kTickInterval);
-  drainer_ = std::make_unique<Drainer>(core_.get(), desk_.get(), &board_, &metrics_,
-                                       Drainer::Options{options_.drain_grace, kHandoverTime},
-                                       [this] { ticker_->Tick(); });
+  drainer_ =
+      std::make_unique<Drainer>(core_.get(), desk_.get(), &board_, &metrics_,
+                                Drainer::Options{options_.drain_grace, kHandoverTime}, [this] {
+                                  server_->SetReady(false);
+                                  ticker_->Tick();
+                                });
   executor_ = std::make_unique<Executor>(kCallThreads, kMaxWaitingCalls);
 }
 
