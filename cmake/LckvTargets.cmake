@@ -1,7 +1,8 @@
-# The four helpers with which every folder declares its targets.
+# The helpers with which every folder declares its targets.
 #
 #   lckv_library(NAME engine_kv SRCS … HDRS … DEPS …)       target lckv_engine_kv, alias lckv::engine_kv
-#   lckv_proto_library(NAME cache_proto PROTO path GRPC)     generated code, the only place without warnings
+#   lckv_proto_library(NAME cache PROTO path DEPS …)         lckv::cache_proto: generated messages, built without warnings
+#   lckv_grpc_library(NAME cache PROTO path)                 lckv::cache_grpc: the stubs over them
 #   lckv_test(NAME page_pool_test SRCS … DEPS … LABEL unit)  one binary and one ctest entry; SERIAL: runs alone
 #   lckv_binary(NAME lckv SRCS … DEPS …)
 #
@@ -56,28 +57,38 @@ function(lckv_test)
   set_tests_properties(${test} PROPERTIES LABELS ${ARG_LABEL} TIMEOUT ${ARG_TIMEOUT} RUN_SERIAL ${ARG_SERIAL})
 endfunction()
 
-function(lckv_proto_library)
-  cmake_parse_arguments(ARG "GRPC" "NAME;PROTO" "DEPS" ${ARGN})
+# Runs protoc on proto/${proto}: writes ${ARGN} under ${CMAKE_BINARY_DIR}/generated.
+function(lckv_run_protoc proto plugin_flags)
   set(out ${CMAKE_BINARY_DIR}/generated)
   file(MAKE_DIRECTORY ${out})
-  string(REGEX REPLACE "\\.proto$" "" stem ${ARG_PROTO})
-  set(generated ${out}/${stem}.pb.cc ${out}/${stem}.pb.h)
-  set(command protobuf::protoc -I ${CMAKE_SOURCE_DIR}/proto --cpp_out=${out})
-  if(ARG_GRPC)
-    list(APPEND generated ${out}/${stem}.grpc.pb.cc ${out}/${stem}.grpc.pb.h)
-    list(APPEND command --grpc_out=${out} --plugin=protoc-gen-grpc=$<TARGET_FILE:gRPC::grpc_cpp_plugin>)
-  endif()
+  list(TRANSFORM ARGN PREPEND ${out}/ OUTPUT_VARIABLE generated)
   add_custom_command(OUTPUT ${generated}
-    COMMAND ${command} ${ARG_PROTO}
-    DEPENDS ${CMAKE_SOURCE_DIR}/proto/${ARG_PROTO}
+    COMMAND protobuf::protoc -I ${CMAKE_SOURCE_DIR}/proto ${plugin_flags} ${proto}
+    DEPENDS ${CMAKE_SOURCE_DIR}/proto/${proto}
     WORKING_DIRECTORY ${CMAKE_SOURCE_DIR}/proto
-    COMMENT "protoc ${ARG_PROTO}" VERBATIM)
-  set(target lckv_${ARG_NAME})
-  add_library(${target} STATIC ${generated})
+    COMMENT "protoc ${proto}" VERBATIM)
+endfunction()
+
+function(lckv_proto_library)
+  cmake_parse_arguments(ARG "" "NAME;PROTO" "DEPS" ${ARGN})
+  set(out ${CMAKE_BINARY_DIR}/generated)
+  string(REGEX REPLACE "\\.proto$" "" stem ${ARG_PROTO})
+  lckv_run_protoc(${ARG_PROTO} --cpp_out=${out} ${stem}.pb.cc ${stem}.pb.h)
+  set(target lckv_${ARG_NAME}_proto)
+  add_library(${target} STATIC ${out}/${stem}.pb.cc ${out}/${stem}.pb.h)
   target_include_directories(${target} SYSTEM PUBLIC ${out})
   target_link_libraries(${target} PUBLIC protobuf::libprotobuf ${ARG_DEPS})
-  if(ARG_GRPC)
-    target_link_libraries(${target} PUBLIC gRPC::grpc++)
-  endif()
-  add_library(lckv::${ARG_NAME} ALIAS ${target})
+  add_library(lckv::${ARG_NAME}_proto ALIAS ${target})
+endfunction()
+
+function(lckv_grpc_library)
+  cmake_parse_arguments(ARG "" "NAME;PROTO" "" ${ARGN})
+  set(out ${CMAKE_BINARY_DIR}/generated)
+  string(REGEX REPLACE "\\.proto$" "" stem ${ARG_PROTO})
+  set(flags --grpc_out=${out} --plugin=protoc-gen-grpc=$<TARGET_FILE:gRPC::grpc_cpp_plugin>)
+  lckv_run_protoc(${ARG_PROTO} "${flags}" ${stem}.grpc.pb.cc ${stem}.grpc.pb.h)
+  set(target lckv_${ARG_NAME}_grpc)
+  add_library(${target} STATIC ${out}/${stem}.grpc.pb.cc ${out}/${stem}.grpc.pb.h)
+  target_link_libraries(${target} PUBLIC lckv::${ARG_NAME}_proto gRPC::grpc++)
+  add_library(lckv::${ARG_NAME}_grpc ALIAS ${target})
 endfunction()

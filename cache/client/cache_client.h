@@ -2,7 +2,6 @@
 
 #include <functional>
 #include <memory>
-#include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -33,10 +32,5 @@ class CacheClient {
                                                 absl::Time deadline) = 0;
   virtual PageTransport& transport() = 0;
 };
-
-struct CacheClientOptions {
-  std::string address;  // host:port
-};
-std::unique_ptr<CacheClient> MakeGrpcCacheClient(const CacheClientOptions& options);
 
 }  // namespace lckv

@@ -1,3 +1,5 @@
+#include "cache/client/grpc_cache_client.h"
+
 #include <grpcpp/channel.h>
 #include <grpcpp/client_context.h>
 
@@ -5,7 +7,6 @@
 
 #include "base/error_info.h"
 #include "base/status_macros.h"
-#include "cache/client/cache_client.h"
 #include "cache/transport/grpc_page_transport.h"
 #include "lckv/v1/cache.grpc.pb.h"
 #include "rpc/channel.h"

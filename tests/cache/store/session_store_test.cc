@@ -320,6 +320,10 @@ TEST_P(SessionStoreTest, ConcurrentCommitsNeverLoseATurn) {
 }
 
 TEST_P(SessionStoreTest, ConcurrentSessionsDoNotDisturbEachOther) {
+#if defined(__SANITIZE_THREAD__)
+  // Debian's RocksDB is not instrumented: TSan does not see how its write groups are handed over.
+  if (GetParam() == Kind::kRocksDb) GTEST_SKIP() << "RocksDB is built without TSan";
+#endif
   std::vector<std::thread> workers;
   for (int w = 0; w < 4; ++w) {
     workers.emplace_back([this, w] {

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "absl/time/clock.h"
-#include "cache/client/cache_client.h"
+#include "cache/client/grpc_cache_client.h"
 #include "services/cache_node/cache_node.h"
 #include "tests/testing/cache_fixtures.h"
 #include "tests/testing/status_matchers.h"
