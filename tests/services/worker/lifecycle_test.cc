@@ -1,5 +1,7 @@
 // Leases, load reports, and the end of a worker.
 
+#include <latch>
+
 #include "services/worker/drainer.h"
 #include "services/worker/turn_desk.h"
 #include "tests/services/worker/worker_fixture.h"
@@ -120,12 +122,8 @@ TEST(LoadBoardTest, AReaderThatMissedTooMuchGetsTheListAgain) {
 
 TEST(TurnDeskTest, BoundsWhatRunsAndWaits) {
   TurnDesk desk(1, 1);
-  Mutex gate;
-  gate.Lock();
-  const auto turn = [&gate] {
-    gate.Lock();
-    gate.Unlock();
-  };
+  std::latch gate(1);
+  const auto turn = [&gate] { gate.wait(); };
   const auto control = std::make_shared<TurnControl>();
   ASSERT_OK(desk.Submit(control, turn));
   while (desk.running() == 0) std::this_thread::yield();
@@ -142,7 +140,7 @@ TEST(TurnDeskTest, BoundsWhatRunsAndWaits) {
   EXPECT_EQ(control->stop(), TurnControl::Stop::kNone);
   desk.StopAll();
   EXPECT_EQ(control->stop(), TurnControl::Stop::kDraining);
-  gate.Unlock();
+  gate.count_down();
   EXPECT_TRUE(desk.WaitIdle(absl::InfiniteFuture()));
 }
 
