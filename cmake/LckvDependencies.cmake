@@ -24,4 +24,6 @@ endif()
 
 if(LCKV_TESTS)
   find_package(GTest REQUIRED)
+  # The simulated GPU of the tests; without it they are left out.
+  find_package(Boost CONFIG COMPONENTS context)
 endif()

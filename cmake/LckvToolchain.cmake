@@ -20,16 +20,17 @@ if(LCKV_MOLD)
 endif()
 
 add_library(lckv_warnings INTERFACE)
-target_compile_options(lckv_warnings INTERFACE -Wall -Wextra -Wpedantic -Werror)
+set(warnings -Wall -Wextra -Wpedantic -Werror)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
-  target_compile_options(lckv_warnings INTERFACE -Wthread-safety)
+  list(APPEND warnings -Wthread-safety)
 else()
   # GCC 12 reports members of an empty std::optional or of the other alternative of a std::variant.
-  target_compile_options(lckv_warnings INTERFACE -Wno-maybe-uninitialized)
+  list(APPEND warnings -Wno-maybe-uninitialized)
 endif()
+target_compile_options(lckv_warnings INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:${warnings}>")
 
 # Bits must not depend on what the compiler likes to contract: fused multiply-adds are written out where wanted.
-add_compile_options(-ffp-contract=off -fno-math-errno)
+add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-ffp-contract=off> $<$<COMPILE_LANGUAGE:CXX>:-fno-math-errno>)
 
 if(LCKV_SANITIZE)
   string(REPLACE ";" "," lckv_sanitize_list "${LCKV_SANITIZE}")

@@ -14,7 +14,7 @@ PACKAGES=(
   prometheus-cpp-dev libcivetweb-dev libcurl4-openssl-dev
   librocksdb-dev libcli11-dev
   # tests
-  libgmock-dev libgtest-dev
+  libboost-context-dev libgmock-dev libgtest-dev
 )
 
 missing_packages() {

@@ -1,14 +1,12 @@
 #include <gtest/gtest.h>
 
-#include <algorithm>
-#include <cmath>
-#include <cstring>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "engine/ops/backend.h"
 #include "engine/ops/cpu/isa.h"
+#include "tests/conformance/backend_checks.h"
 #include "tests/conformance/op_cases.h"
 #include "tests/testing/status_matchers.h"
 
@@ -29,59 +27,7 @@ std::vector<std::string> SupportedIsas() {
   return names;
 }
 
-OpOutcome RunAll(const OpCase& op_case, Backend& backend) {
-  OpOutcome outcome = op_case.Run(backend, 0, op_case.rows());
-  EXPECT_EQ(outcome.stray_write, "") << op_case.Describe();
-  return outcome;
-}
-
-// Reports the worst value by how far it exceeds its tolerance.
-void ExpectClose(const OpCase& op_case, const std::vector<float>& expected,
-                 const std::vector<float>& actual) {
-  const std::vector<float> tolerance = op_case.Tolerance();
-  ASSERT_EQ(actual.size(), expected.size()) << op_case.Describe();
-  ASSERT_EQ(tolerance.size(), expected.size()) << op_case.Describe();
-  size_t worst = 0;
-  double worst_excess = 0;
-  for (size_t i = 0; i < expected.size(); ++i) {
-    if (expected[i] == actual[i] || (std::isnan(expected[i]) && std::isnan(actual[i]))) continue;
-    const double difference = std::abs(static_cast<double>(expected[i]) - actual[i]);
-    const double excess = difference <= tolerance[i] ? 0 : difference - tolerance[i];
-    // A NaN or an infinity where a number belongs is as bad as it gets.
-    const double rank = std::isfinite(excess) ? excess : HUGE_VAL;
-    if (rank > worst_excess) {
-      worst_excess = rank;
-      worst = i;
-    }
-  }
-  EXPECT_EQ(worst_excess, 0) << op_case.Describe() << "\n  value " << worst << " of "
-                             << expected.size() << ": expected " << expected[worst] << ", actual "
-                             << actual[worst] << ", tolerance " << tolerance[worst];
-}
-
-void ExpectSameBits(const std::string& what, const float* expected, const float* actual,
-                    size_t count) {
-  if (count == 0 || std::memcmp(expected, actual, count * sizeof(float)) == 0) return;
-  size_t i = 0;
-  while (std::memcmp(expected + i, actual + i, sizeof(float)) == 0) ++i;
-  ADD_FAILURE() << what << "\n  value " << i << " of " << count << ": " << std::hexfloat
-                << expected[i] << " became " << actual[i];
-}
-
-void ExpectSameBits(const std::string& what, const std::vector<float>& expected,
-                    const std::vector<float>& actual) {
-  ASSERT_EQ(expected.size(), actual.size()) << what;
-  ExpectSameBits(what, expected.data(), actual.data(), expected.size());
-}
-
-TEST(CpuConformanceTest, AgreesWithReference) {
-  const std::unique_ptr<Backend> reference = MakeReferenceBackend();
-  const std::unique_ptr<Backend> cpu = MakeCpu("", 1);
-  for (const auto& op_case : AllOpCases()) {
-    const OpOutcome expected = RunAll(*op_case, *reference);
-    ExpectClose(*op_case, expected.values, RunAll(*op_case, *cpu).values);
-  }
-}
+TEST(CpuConformanceTest, AgreesWithReference) { ExpectAgreesWithReference(*MakeCpu("", 1)); }
 
 TEST(CpuConformanceTest, InstructionSetsGiveTheSameBits) {
   const std::unique_ptr<Backend> generic = MakeCpu("generic", 1);
@@ -110,49 +56,10 @@ TEST(CpuConformanceTest, ThreadsDoNotChangeBits) {
   }
 }
 
-// Each row alone, and batches of other sizes, give the bits that the row has in the whole batch.
-TEST(CpuConformanceTest, BatchDoesNotChangeBits) {
-  const std::unique_ptr<Backend> cpu = MakeCpu("", 1);
-  for (const auto& op_case : AllOpCases()) {
-    const int rows = op_case->rows();
-    if (rows < 2) continue;
-    const OpOutcome all = RunAll(*op_case, *cpu);
-    const size_t row_size = all.values.size() / static_cast<size_t>(rows);
-    for (int batch : {1, 2, 5, 17, 70}) {
-      // The first batches cover the borders; all of them would take minutes on the larger cases.
-      const int last = batch == 1 ? std::min(rows, 24) : std::min(rows, batch);
-      for (int begin = 0; begin < last; begin += batch) {
-        const int end = std::min(begin + batch, rows);
-        const OpOutcome some = op_case->Run(*cpu, begin, end);
-        ExpectSameBits(op_case->Describe() + " rows from " + std::to_string(begin),
-                       all.values.data() + static_cast<size_t>(begin) * row_size,
-                       some.values.data(), some.values.size());
-      }
-    }
-  }
-}
+TEST(CpuConformanceTest, BatchDoesNotChangeBits) { ExpectBatchDoesNotChangeBits(*MakeCpu("", 1)); }
 
-// The same positions, cut into past and own pages at every place and into pages of every size.
 TEST(CpuConformanceTest, PagesDoNotChangeAttention) {
-  const std::unique_ptr<Backend> cpu = MakeCpu("", 1);
-  AttentionSpec spec = {.heads = 3, .kv_heads = 1, .head_dim = 20};
-  spec.sequences = {{.length = 141}};
-  for (int p : {0, 1, 63, 64, 65, 127, 128, 140}) spec.rows.push_back({0, p});
-  for (int window : {0, 70}) {
-    spec.window = window;
-    spec.sequences[0].split = 0;
-    spec.tokens_per_page = 16;
-    const auto whole = MakeAttentionCase(spec);
-    const OpOutcome expected = RunAll(*whole, *cpu);
-    for (int tokens_per_page : {16, 48, 64, 256}) {
-      spec.tokens_per_page = tokens_per_page;
-      for (int split = 0; split < 141; ++split) {
-        spec.sequences[0].split = split;
-        const auto op_case = MakeAttentionCase(spec);
-        ExpectSameBits(op_case->Describe(), expected.values, RunAll(*op_case, *cpu).values);
-      }
-    }
-  }
+  ExpectPagesDoNotChangeAttention(*MakeCpu("", 1), 1);
 }
 
 }  // namespace

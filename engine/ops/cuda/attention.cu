@@ -1,0 +1,184 @@
+// Paged attention in float32 over stored K/V of any format: one block for one row and one kv head,
+// with all query heads that read it. Keys go in chunks of kChunk positions that start at multiples
+// of kChunk; each chunk is a softmax of its own, and chunks are combined in ascending order. So the
+// bits depend on the position and the visible range only, and a kernel that gives chunks to
+// different blocks can give the same ones.
+
+#include "engine/ops/cuda/formats.cuh"
+#include "engine/ops/cuda/kernels.h"
+#include "engine/ops/cuda/kv_address.cuh"
+#include "engine/ops/cuda/launch.cuh"
+#include "engine/ops/cuda/reduce.cuh"
+
+namespace lckv::gpu {
+namespace {
+
+constexpr int32_t kThreads = 128;
+constexpr int32_t kWarps = kThreads / kWarp;
+constexpr int32_t kChunk = 64;
+constexpr float kMinusInfinity = -__builtin_huge_valf();
+
+// A block's shared memory, in floats: q, sums [group][head_dim]; weights [group][kChunk]; per query
+// head the largest score so far, the sum of weights so far, and the factors by which the sums so
+// far and the chunk's enter the new ones.
+struct SharedLayout {
+  int32_t q, sums, weights, largest, total, keep, add, count;
+};
+LCKV_HOST_DEVICE SharedLayout LayoutOf(int32_t group, int32_t head_dim) {
+  SharedLayout layout;
+  layout.q = 0;
+  layout.sums = layout.q + group * head_dim;
+  layout.weights = layout.sums + group * head_dim;
+  layout.largest = layout.weights + group * kChunk;
+  layout.total = layout.largest + group;
+  layout.keep = layout.total + group;
+  layout.add = layout.keep + group;
+  layout.count = layout.add + group;
+  return layout;
+}
+
+// What the steps of one block share.
+struct Block {
+  const KvTable* table;
+  int32_t row;
+  int32_t kv_head;
+  int32_t group;  // query heads of the kv head
+  int32_t thread;
+};
+
+LCKV_DEVICE const uint8_t* KeyAt(const AttentionArgs& args, const Block& block, int32_t position) {
+  return KvPage(*block.table, args.shape, position) +
+         KvKeyOffset(args.shape, block.kv_head, position, ElementBytes(args.format));
+}
+
+// weights[g][j] = scaled score of position chunk + j, for begin <= chunk + j < end. A warp takes a
+// key, its lanes parts of the head.
+template <typename Shared>
+LCKV_DEVICE void Scores(const AttentionArgs& args, const Block& block, const SharedLayout& layout,
+                        int32_t chunk, int32_t begin, int32_t end, Shared& shared) {
+  const int32_t head_dim = args.shape.head_dim;
+  const int32_t lane = block.thread % kWarp;
+  for (int32_t j = block.thread / kWarp; j < kChunk; j += kWarps) {
+    if (chunk + j < begin || chunk + j >= end) continue;
+    const uint8_t* key = KeyAt(args, block, chunk + j);
+    for (int32_t g = 0; g < block.group; ++g) {
+      float dot = 0;
+      for (int32_t i = lane; i < head_dim; i += kWarp) {
+        dot = device::Fma(shared[layout.q + g * head_dim + i], LoadKv(key, args.format, i), dot);
+      }
+      dot = WarpSum(dot);
+      if (lane == 0) shared[layout.weights + g * kChunk + j] = device::Mul(dot, args.scale);
+    }
+  }
+}
+
+// Scores of the chunk become weights relative to its largest; then how the chunk joins what came
+// before. A warp takes a query head.
+template <typename Shared>
+LCKV_DEVICE void Softmax(const Block& block, const SharedLayout& layout, int32_t chunk,
+                         int32_t begin, int32_t end, Shared& shared) {
+  const int32_t lane = block.thread % kWarp;
+  for (int32_t g = block.thread / kWarp; g < block.group; g += kWarps) {
+    float largest = kMinusInfinity;
+    for (int32_t j = lane; j < kChunk; j += kWarp) {
+      if (chunk + j < begin || chunk + j >= end) continue;
+      largest = device::Max(largest, shared[layout.weights + g * kChunk + j]);
+    }
+    largest = WarpMax(largest);
+    float total = 0;
+    for (int32_t j = lane; j < kChunk; j += kWarp) {
+      if (chunk + j < begin || chunk + j >= end) continue;
+      const float weight =
+          device::Exp(device::Sub(shared[layout.weights + g * kChunk + j], largest));
+      shared[layout.weights + g * kChunk + j] = weight;
+      total = device::Add(total, weight);
+    }
+    total = WarpSum(total);
+    if (lane != 0) continue;
+    const float before = shared[layout.largest + g];
+    const float now = device::Max(before, largest);
+    const float keep = device::Exp(device::Sub(before, now));
+    const float add = device::Exp(device::Sub(largest, now));
+    shared[layout.total + g] = device::Fma(shared[layout.total + g], keep, device::Mul(total, add));
+    shared[layout.largest + g] = now;
+    shared[layout.keep + g] = keep;
+    shared[layout.add + g] = add;
+  }
+}
+
+// sums[g][i] = sums * keep + (the chunk's weighted values) * add. A thread takes values (g, i).
+template <typename Shared>
+LCKV_DEVICE void Values(const AttentionArgs& args, const Block& block, const SharedLayout& layout,
+                        int32_t chunk, int32_t begin, int32_t end, Shared& shared) {
+  const int32_t head_dim = args.shape.head_dim;
+  for (int32_t index = block.thread; index < block.group * head_dim; index += kThreads) {
+    const int32_t g = index / head_dim;
+    float sum = 0;
+    for (int32_t position = max(chunk, begin); position < min(chunk + kChunk, end); ++position) {
+      const uint8_t* value = KeyAt(args, block, position) + args.shape.value_offset_bytes;
+      sum = device::Fma(shared[layout.weights + g * kChunk + position - chunk],
+                        LoadKv(value, args.format, index % head_dim), sum);
+    }
+    shared[layout.sums + index] = device::Fma(shared[layout.sums + index], shared[layout.keep + g],
+                                              device::Mul(sum, shared[layout.add + g]));
+  }
+}
+
+// Block (row, kv head).
+__global__ void AttentionKernel(AttentionArgs args) {
+  LCKV_DYNAMIC_SHARED(float, shared);
+  const int32_t head_dim = args.shape.head_dim;
+  Block block;
+  block.row = static_cast<int32_t>(blockIdx.x);
+  block.kv_head = static_cast<int32_t>(blockIdx.y);
+  block.group = args.heads / args.shape.kv_heads;
+  block.thread = static_cast<int32_t>(threadIdx.x);
+  block.table = &args.tables[args.table_of_row[block.row]];
+  const SharedLayout layout = LayoutOf(block.group, head_dim);
+  const int32_t values = block.group * head_dim;
+  const int64_t offset =
+      (static_cast<int64_t>(block.row) * args.heads + block.kv_head * block.group) * head_dim;
+
+  const int32_t position = args.positions[block.row];
+  const int32_t end = min(block.table->visible_end, args.nodiag != 0 ? position : position + 1);
+  const int32_t begin = args.window > 0 ? max(0, position - args.window + 1) : 0;
+
+  for (int32_t i = block.thread; i < values; i += kThreads) {
+    shared[layout.q + i] = args.q[offset + i];
+    shared[layout.sums + i] = 0.0f;
+  }
+  for (int32_t g = block.thread; g < block.group; g += kThreads) {
+    shared[layout.largest + g] = kMinusInfinity;
+    shared[layout.total + g] = 0.0f;
+  }
+  __syncthreads();
+  const int32_t first_chunk = begin < end ? begin / kChunk * kChunk : end;
+  for (int32_t chunk = first_chunk; chunk < end; chunk += kChunk) {
+    Scores(args, block, layout, chunk, begin, end, shared);
+    __syncthreads();
+    Softmax(block, layout, chunk, begin, end, shared);
+    __syncthreads();
+    Values(args, block, layout, chunk, begin, end, shared);
+    __syncthreads();
+  }
+  for (int32_t i = block.thread; i < values; i += kThreads) {
+    const float total = shared[layout.total + i / head_dim];
+    // Nothing visible: zero.
+    args.out[offset + i] = total == 0.0f ? 0.0f : device::Div(shared[layout.sums + i], total);
+  }
+}
+
+}  // namespace
+
+int64_t AttentionSharedBytes(int32_t heads_per_kv_head, int32_t head_dim) {
+  return int64_t{LayoutOf(heads_per_kv_head, head_dim).count} * int64_t{sizeof(float)};
+}
+
+int LaunchAttention(const AttentionArgs& args, Stream stream) {
+  const Dim3 grid = {static_cast<unsigned>(args.rows), static_cast<unsigned>(args.shape.kv_heads)};
+  const int64_t shared_bytes =
+      AttentionSharedBytes(args.heads / args.shape.kv_heads, args.shape.head_dim);
+  return Launch(AttentionKernel, grid, {kThreads}, static_cast<size_t>(shared_bytes), stream, args);
+}
+
+}  // namespace lckv::gpu

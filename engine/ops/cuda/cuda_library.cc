@@ -1,0 +1,148 @@
+// liblckv_cuda.so: gpu_api.h over the CUDA runtime. Host code; the kernels are in the .cu files.
+
+#include <cuda_runtime.h>
+
+#include <cstring>
+#include <new>
+
+#include "engine/ops/cuda/gpu_api.h"
+#include "engine/ops/cuda/kernels.h"
+
+namespace lckv::gpu {
+
+struct Device {
+  int ordinal = 0;
+  cudaStream_t stream = nullptr;
+};
+
+namespace {
+
+constexpr int kMinComputeMajor = 8;  // bf16, cp.async: sm_80 and later
+
+int Code(cudaError_t error) { return static_cast<int>(error); }
+
+const char* ErrorText(int code) { return cudaGetErrorString(static_cast<cudaError_t>(code)); }
+
+int DeviceCount(int32_t* count) {
+  int found = 0;
+  const cudaError_t error = cudaGetDeviceCount(&found);
+  *count = error == cudaSuccess ? found : 0;
+  return error == cudaErrorNoDevice ? 0 : Code(error);
+}
+
+int Close(Device* device, cudaError_t result) {
+  if (device->stream != nullptr) cudaStreamDestroy(device->stream);
+  delete device;
+  return Code(result);
+}
+
+int Open(int32_t ordinal, Device** out) {
+  auto* device = new (std::nothrow) Device;
+  if (device == nullptr) return Code(cudaErrorMemoryAllocation);
+  device->ordinal = ordinal;
+  int major = 0;
+  cudaError_t error = cudaSetDevice(ordinal);
+  if (error == cudaSuccess) {
+    error = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, ordinal);
+  }
+  if (error == cudaSuccess && major < kMinComputeMajor) error = cudaErrorNoKernelImageForDevice;
+  if (error == cudaSuccess) {
+    error = cudaStreamCreateWithFlags(&device->stream, cudaStreamNonBlocking);
+  }
+  if (error != cudaSuccess) return Close(device, error);
+  *out = device;
+  return 0;
+}
+
+void CloseDevice(Device* device) {
+  cudaSetDevice(device->ordinal);
+  cudaStreamSynchronize(device->stream);
+  Close(device, cudaSuccess);
+}
+
+int Info(Device* device, DeviceInfo* info) {
+  cudaDeviceProp properties;
+  cudaError_t error = cudaGetDeviceProperties(&properties, device->ordinal);
+  if (error != cudaSuccess) return Code(error);
+  std::memset(info, 0, sizeof(*info));
+  std::memcpy(info->name, properties.name, sizeof(info->name) - 1);
+  info->compute_major = properties.major;
+  info->compute_minor = properties.minor;
+  info->multiprocessors = properties.multiProcessorCount;
+  size_t free_bytes = 0;
+  size_t total_bytes = 0;
+  error = cudaSetDevice(device->ordinal);
+  if (error == cudaSuccess) error = cudaMemGetInfo(&free_bytes, &total_bytes);
+  info->memory_bytes = total_bytes;
+  info->free_bytes = free_bytes;
+  if (error == cudaSuccess) error = cudaDriverGetVersion(&info->driver_version);
+  if (error == cudaSuccess) error = cudaRuntimeGetVersion(&info->runtime_version);
+  return Code(error);
+}
+
+int Allocate(Device* device, uint64_t bytes, void** data) {
+  cudaError_t error = cudaSetDevice(device->ordinal);
+  if (error == cudaSuccess) error = cudaMalloc(data, bytes == 0 ? 1 : bytes);
+  if (error != cudaSuccess) {
+    cudaGetLastError();  // out of memory is the caller's to handle, not the next launch's
+    return Code(error);
+  }
+  error = cudaMemsetAsync(*data, 0, bytes, device->stream);
+  if (error == cudaSuccess) return 0;
+  cudaFree(*data);
+  return Code(error);
+}
+
+void Free(Device* device, void* data) {
+  cudaSetDevice(device->ordinal);
+  cudaStreamSynchronize(device->stream);
+  cudaFree(data);
+}
+
+int CopyToDevice(Device* device, void* to, const void* from_host, uint64_t bytes) {
+  // From pageable memory: the bytes have been taken when the call returns.
+  return Code(cudaMemcpyAsync(to, from_host, bytes, cudaMemcpyHostToDevice, device->stream));
+}
+
+int Synchronize(Device* device) { return Code(cudaStreamSynchronize(device->stream)); }
+
+int CopyToHost(Device* device, void* to_host, const void* from, uint64_t bytes) {
+  const cudaError_t error =
+      cudaMemcpyAsync(to_host, from, bytes, cudaMemcpyDeviceToHost, device->stream);
+  return error == cudaSuccess ? Synchronize(device) : Code(error);
+}
+
+template <typename Args, int (*kLaunch)(const Args&, Stream)>
+int Queue(Device* device, const Args* args) {
+  return kLaunch(*args, device->stream);
+}
+
+const GpuApi kApi = {
+    kApiVersion,
+    sizeof(GpuApi),
+    &ErrorText,
+    &DeviceCount,
+    &Open,
+    &CloseDevice,
+    &Info,
+    &Allocate,
+    &Free,
+    &CopyToDevice,
+    &CopyToHost,
+    &Synchronize,
+    &Queue<EmbedArgs, &LaunchEmbed>,
+    &Queue<RmsNormArgs, &LaunchRmsNorm>,
+    &Queue<LinearArgs, &LaunchLinear>,
+    &Queue<RopeArgs, &LaunchRope>,
+    &Queue<StoreKvArgs, &LaunchStoreKv>,
+    &Queue<AttentionArgs, &LaunchAttention>,
+    &Queue<SwiGluArgs, &LaunchSwiGlu>,
+    &Queue<KvChangeArgs, &LaunchKvChange>,
+    &Queue<GatherRowsArgs, &LaunchGatherRows>,
+};
+
+}  // namespace
+
+extern "C" __attribute__((visibility("default"))) const GpuApi* lckv_gpu_api() { return &kApi; }
+
+}  // namespace lckv::gpu

@@ -1,0 +1,80 @@
+// Ops in which one thread makes one value: embedding rows, rotation, SwiGLU, copies of rows.
+
+#include "engine/ops/cuda/formats.cuh"
+#include "engine/ops/cuda/kernels.h"
+#include "engine/ops/cuda/launch.cuh"
+
+namespace lckv::gpu {
+namespace {
+
+constexpr int32_t kThreads = 256;
+
+// The number of blocks for `count` values; a grid dimension has 2^31 - 1 at most.
+unsigned Blocks(int64_t count) { return static_cast<unsigned>((count + kThreads - 1) / kThreads); }
+
+LCKV_DEVICE int64_t GlobalIndex() {
+  return static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+}
+
+__global__ void EmbedKernel(EmbedArgs args) {
+  const int32_t size = args.table.in_features;
+  const int64_t index = GlobalIndex();
+  if (index >= int64_t{args.rows} * size) return;
+  const int64_t token = args.tokens[index / size];
+  const uint8_t* row = static_cast<const uint8_t*>(args.table.data) + token * args.table.row_bytes;
+  args.out[index] = LoadWeight(row, args.table.format, static_cast<int32_t>(index % size));
+}
+
+__global__ void RopeKernel(RopeArgs args) {
+  const int32_t half = args.head_dim / 2;
+  const int64_t index = GlobalIndex();
+  if (index >= int64_t{args.rows} * args.heads * half) return;
+  const auto i = static_cast<int32_t>(index % half);
+  const int64_t row = index / half / args.heads;
+  float* x = args.x + index / half * args.head_dim + i;
+  const float* cos = args.cos_sin + static_cast<int64_t>(args.positions[row]) * args.head_dim + i;
+  const float c = cos[0];
+  const float s = cos[half];
+  const float a = x[0];
+  const float b = x[half];
+  x[0] = device::Fma(a, c, device::Mul(-b, s));
+  x[half] = device::Fma(b, c, device::Mul(a, s));
+}
+
+__global__ void SwiGluKernel(SwiGluArgs args) {
+  const int64_t index = GlobalIndex();
+  if (index >= args.count) return;
+  const float gate = args.gate[index];
+  const float silu = device::Div(gate, device::Add(1.0f, device::Exp(-gate)));
+  args.out[index] = device::Mul(silu, args.up[index]);
+}
+
+__global__ void GatherRowsKernel(GatherRowsArgs args) {
+  const int64_t index = GlobalIndex();
+  if (index >= int64_t{args.rows} * args.size) return;
+  const int64_t from = args.indices[index / args.size];
+  args.out[index] = args.x[from * args.size + index % args.size];
+}
+
+}  // namespace
+
+int LaunchEmbed(const EmbedArgs& args, Stream stream) {
+  const unsigned blocks = Blocks(int64_t{args.rows} * args.table.in_features);
+  return Launch(EmbedKernel, {blocks}, {kThreads}, 0, stream, args);
+}
+
+int LaunchRope(const RopeArgs& args, Stream stream) {
+  const unsigned blocks = Blocks(int64_t{args.rows} * args.heads * (args.head_dim / 2));
+  return Launch(RopeKernel, {blocks}, {kThreads}, 0, stream, args);
+}
+
+int LaunchSwiGlu(const SwiGluArgs& args, Stream stream) {
+  return Launch(SwiGluKernel, {Blocks(args.count)}, {kThreads}, 0, stream, args);
+}
+
+int LaunchGatherRows(const GatherRowsArgs& args, Stream stream) {
+  const unsigned blocks = Blocks(int64_t{args.rows} * args.size);
+  return Launch(GatherRowsKernel, {blocks}, {kThreads}, 0, stream, args);
+}
+
+}  // namespace lckv::gpu

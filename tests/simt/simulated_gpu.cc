@@ -1,0 +1,103 @@
+// liblckv_cuda_sim.so: gpu_api.h over the executor. One device, whose memory is host memory; work
+// is done when its call returns.
+
+#include <cstdlib>
+#include <cstring>
+
+#include "engine/ops/cuda/gpu_api.h"
+#include "engine/ops/cuda/kernels.h"
+#include "tests/simt/executor.h"
+
+namespace lckv::gpu {
+
+struct Device {};
+
+namespace {
+
+constexpr int kOutOfMemory = 2;
+constexpr uint64_t kMemoryBytes = uint64_t{4} << 30;
+constexpr size_t kAlignment = 256;
+
+const char* ErrorText(int code) {
+  return code == kOutOfMemory ? "out of memory" : simt::LastError().c_str();
+}
+
+int DeviceCount(int32_t* count) {
+  *count = 1;
+  return 0;
+}
+
+int Open(int32_t /*ordinal*/, Device** device) {
+  simt::ClearError();
+  *device = new Device;
+  return 0;
+}
+
+void Close(Device* device) { delete device; }
+
+int Info(Device* /*device*/, DeviceInfo* info) {
+  *info = {};
+  std::strncpy(info->name, "simulated GPU", sizeof(info->name) - 1);
+  info->compute_major = 9;
+  info->multiprocessors = 1;
+  info->memory_bytes = kMemoryBytes;
+  info->free_bytes = kMemoryBytes;
+  return 0;
+}
+
+int Allocate(Device* /*device*/, uint64_t bytes, void** data) {
+  if (bytes > kMemoryBytes || posix_memalign(data, kAlignment, bytes) != 0) return kOutOfMemory;
+  std::memset(*data, 0, bytes);
+  return 0;
+}
+
+void Free(Device* /*device*/, void* data) { std::free(data); }
+
+int Synchronize(Device* /*device*/) {
+  return simt::LastError().empty() ? simt::kSuccess : simt::kError;
+}
+
+int CopyToDevice(Device* device, void* to, const void* from_host, uint64_t bytes) {
+  std::memcpy(to, from_host, bytes);
+  return Synchronize(device);
+}
+
+int CopyToHost(Device* device, void* to_host, const void* from, uint64_t bytes) {
+  std::memcpy(to_host, from, bytes);
+  return Synchronize(device);
+}
+
+template <typename Args, int (*kLaunch)(const Args&, Stream)>
+int Queue(Device* /*device*/, const Args* args) {
+  return kLaunch(*args, nullptr);
+}
+
+const GpuApi kApi = {
+    kApiVersion,
+    sizeof(GpuApi),
+    &ErrorText,
+    &DeviceCount,
+    &Open,
+    &Close,
+    &Info,
+    &Allocate,
+    &Free,
+    &CopyToDevice,
+    &CopyToHost,
+    &Synchronize,
+    &Queue<EmbedArgs, &LaunchEmbed>,
+    &Queue<RmsNormArgs, &LaunchRmsNorm>,
+    &Queue<LinearArgs, &LaunchLinear>,
+    &Queue<RopeArgs, &LaunchRope>,
+    &Queue<StoreKvArgs, &LaunchStoreKv>,
+    &Queue<AttentionArgs, &LaunchAttention>,
+    &Queue<SwiGluArgs, &LaunchSwiGlu>,
+    &Queue<KvChangeArgs, &LaunchKvChange>,
+    &Queue<GatherRowsArgs, &LaunchGatherRows>,
+};
+
+}  // namespace
+
+extern "C" __attribute__((visibility("default"))) const GpuApi* lckv_gpu_api() { return &kApi; }
+
+}  // namespace lckv::gpu
