@@ -9,10 +9,15 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "base/status_macros.h"
+#include "engine/device/device.h"
 
 namespace lckv {
 
 void AddComputeFlags(CLI::App& command, ComputeFlags& flags) {
+  command
+      .add_option("--device", flags.device,
+                  "auto, cpu or cuda:N (cuda-sim: the GPU kernels, simulated)")
+      ->capture_default_str();
   command.add_option("--threads", flags.threads, "Threads; 0: one per core")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
@@ -25,10 +30,11 @@ void AddComputeFlags(CLI::App& command, ComputeFlags& flags) {
 }
 
 absl::StatusOr<std::unique_ptr<Backend>> OpenBackend(const ComputeFlags& flags) {
-  CpuBackendOptions options;
-  options.num_threads = flags.threads;
-  options.isa = flags.isa;
-  return MakeCpuBackend(options);
+  DeviceOptions options;
+  options.device = flags.device;
+  options.cpu.num_threads = flags.threads;
+  options.cpu.isa = flags.isa;
+  return OpenDevice(options);
 }
 
 void AddEncodeFlags(CLI::App& command, EncodeFlags& flags) {

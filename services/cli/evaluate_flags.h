@@ -17,6 +17,7 @@ namespace lckv {
 
 // Where and with which number formats a model runs inside this process.
 struct ComputeFlags {
+  std::string device = "auto";
   int threads = 0;  // 0: one per core
   std::string isa;  // "": the best there is
   std::string weights = "auto";

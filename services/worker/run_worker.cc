@@ -43,10 +43,15 @@ void AddModelFlags(CLI::App& app, WorkerOptions* options) {
                  "tokens of one session; 0: the model's")
       ->check(CLI::Range(0, 1 << 20))
       ->capture_default_str();
-  app.add_option("--threads", options->cpu.num_threads, "threads that compute; 0: one a core")
+  app.add_option("--device", options->device.device,
+                 "auto, cpu or cuda:N (cuda-sim: the GPU kernels, simulated)")
+      ->capture_default_str();
+  app.add_option("--threads", options->device.cpu.num_threads,
+                 "threads that compute; 0: one a core")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
-  app.add_option("--isa", options->cpu.isa, "generic, avx2 or avx512; default: the best there is");
+  app.add_option("--isa", options->device.cpu.isa,
+                 "generic, avx2 or avx512; default: the best there is");
 }
 
 void AddServingFlags(CLI::App& app, WorkerOptions* options) {

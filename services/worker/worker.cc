@@ -77,7 +77,7 @@ absl::StatusOr<std::unique_ptr<Worker>> Worker::Start(const WorkerOptions& optio
 absl::Status Worker::LoadModel() {
   const absl::Time began = absl::Now();
   LCKV_ASSIGN_OR_RETURN(checkpoint_, OpenModel(options_));
-  LCKV_ASSIGN_OR_RETURN(std::unique_ptr<Backend> backend, MakeCpuBackend(options_.cpu));
+  LCKV_ASSIGN_OR_RETURN(std::unique_ptr<Backend> backend, OpenDevice(options_.device));
   LCKV_ASSIGN_OR_RETURN(
       engine_, Engine::Create(*checkpoint_, std::move(backend), options_.engine, &metrics_));
   LogInfo("model loaded", {{"model", engine_->config().name},

@@ -10,6 +10,7 @@
 #include "absl/time/time.h"
 #include "base/log.h"
 #include "cache/client/cache_client.h"
+#include "engine/device/device.h"
 #include "engine/model/checkpoint.h"
 #include "engine/ops/backend.h"
 #include "engine/runtime/engine.h"
@@ -46,7 +47,7 @@ struct WorkerOptions {
   uint64_t random_seed = 0;
   std::string layer_map;  // not empty: instead of the config's
   EngineOptions engine;
-  CpuBackendOptions cpu;
+  DeviceOptions device;
 
   int max_waiting_turns = 256;  // beyond engine.max_running_turns, which run
   int checkpoint_tokens = 16;   // smaller: less to replay after a crash; larger: fewer pushes

@@ -16,6 +16,7 @@
 #include "engine/ops/backend.h"
 #include "engine/runtime/evaluator.h"
 #include "engine/transformer/model.h"
+#include "tests/conformance/test_gpu.h"
 #include "tests/testing/golden_case.h"
 #include "tests/testing/status_matchers.h"
 
@@ -39,6 +40,7 @@ struct Setup {
 
 std::unique_ptr<Backend> MakeBackend(const Setup& setup) {
   if (setup.backend == "reference") return MakeReferenceBackend();
+  if (setup.backend == "gpu") return testing::OpenTestGpu();
   auto backend = MakeCpuBackend({setup.threads, setup.backend});
   EXPECT_OK(backend);
   return *std::move(backend);
@@ -129,8 +131,16 @@ void ExpectNear(const Logits& actual, const std::string& file, size_t vocab) {
   return ::testing::AssertionSuccess();
 }
 
+// The maps whose bits are compared: all, or on a GPU, which may be a simulated one, one of each
+// kind.
+std::vector<std::string> NamesForBits() {
+  if (testing::kGpuOnly) return {"lckv-w2-nodiag", "llama-gqa-tied", "odd-map"};
+  return testing::GoldenNames();
+}
+
 // The backends of this machine; `vectorised`: only those with an instruction set of their own.
 std::vector<std::string> Backends(bool vectorised) {
+  if (testing::kGpuOnly) return {"gpu"};
   std::vector<std::string> names;
   for (const char* isa : {"avx2", "avx512"}) {
     if (MakeCpuBackend({1, isa}).ok()) names.push_back(isa);
@@ -215,12 +225,13 @@ INSTANTIATE_TEST_SUITE_P(AllMaps, GoldenLogitsTest,
                                             ::testing::ValuesIn(Backends(/*vectorised=*/false))),
                          ParamName);
 INSTANTIATE_TEST_SUITE_P(AllMaps, GoldenBitsTest,
-                         ::testing::Combine(::testing::ValuesIn(testing::GoldenNames()),
+                         ::testing::Combine(::testing::ValuesIn(NamesForBits()),
                                             ::testing::ValuesIn(Backends(/*vectorised=*/true))),
                          ParamName);
 
 // The bits of one numerics class do not depend on the instruction set.
 TEST(GoldenLogitsAcrossIsas, SameBits) {
+  if (testing::kGpuOnly) GTEST_SKIP();
   for (const std::string& name : testing::GoldenNames()) {
     const GoldenCase golden = testing::LoadGoldenCase(name);
     Subject generic(golden, {.backend = "generic", .kv_dtype = DType::kBf16});

@@ -39,7 +39,8 @@ LCKV_DEVICE inline float ShuffleXor(float value, int32_t distance) {
 
 #else
 
-#include "tests/simt/device_emulation.h"
+// The same words for the host compiler; a build that simulates a GPU names the header.
+#include LCKV_DEVICE_EMULATION
 
 #endif
 
