@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <iostream>
 #include <random>
 
+#include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
 
@@ -61,7 +63,9 @@ GuardedOutput::GuardedOutput(Backend& backend, const std::vector<float>& initial
 }
 
 std::vector<float> GuardedOutput::Read(std::string* stray_write) const {
-  LCKV_CHECK(backend_.Synchronize().ok());
+  const absl::Status status = backend_.Synchronize();
+  if (!status.ok()) std::cerr << status << "\n";
+  LCKV_CHECK(status.ok());
   std::vector<uint8_t> bytes(buffer_.size_bytes());
   backend_.CopyToHost(bytes.data(), buffer_.data(), bytes.size());
   for (size_t i = 0; i < kGuardBytes; ++i) {

@@ -3,9 +3,9 @@
 // What kernels may use of the language and the device; the one header that tells nvcc from the host
 // compiler, under which the same .cu files become the kernels of the simulated GPU (tests/simt).
 //
-// Arithmetic goes through these functions: each is one operation with IEEE rounding, the same bits on
-// every device and in the simulation, never contracted. Exp is the exception: its last bit differs
-// between the device's and the host's library.
+// Arithmetic goes through these functions: each is one operation with IEEE rounding, the same bits
+// on every device and in the simulation, never contracted. Exp is the exception: its last bit
+// differs between the device's and the host's library.
 
 #if defined(__CUDACC__)
 
