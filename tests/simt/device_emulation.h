@@ -14,6 +14,7 @@
 #define LCKV_DEVICE
 #define LCKV_HOST_DEVICE
 #define __global__
+#define __launch_bounds__(threads)
 #define LCKV_SHARED(type, name, count) \
   static const char name##_tag = 0;    \
   ::lckv::simt::SharedArray<type> name(&name##_tag, (count) * sizeof(type))

@@ -125,7 +125,7 @@ LCKV_DEVICE void Values(const AttentionArgs& args, const Block& block, const Sha
 }
 
 // Block (row, kv head).
-__global__ void AttentionKernel(AttentionArgs args) {
+__global__ void __launch_bounds__(kThreads) AttentionKernel(AttentionArgs args) {
   LCKV_DYNAMIC_SHARED(float, shared);
   const int32_t head_dim = args.shape.head_dim;
   Block block;

@@ -13,7 +13,7 @@ constexpr int32_t kThreads = 128;
 constexpr float kTiny = 1.17549435e-38f;  // the smallest normal float
 
 // Block (row, kv head).
-__global__ void StoreKvKernel(StoreKvArgs args) {
+__global__ void __launch_bounds__(kThreads) StoreKvKernel(StoreKvArgs args) {
   const KvShape& shape = args.shape;
   const auto row = static_cast<int64_t>(blockIdx.x);
   const auto head = static_cast<int32_t>(blockIdx.y);
@@ -28,7 +28,7 @@ __global__ void StoreKvKernel(StoreKvArgs args) {
 }
 
 // One block a row.
-__global__ void KvChangeKernel(KvChangeArgs args) {
+__global__ void __launch_bounds__(kThreads) KvChangeKernel(KvChangeArgs args) {
   LCKV_SHARED(float, partial, 32);
   const KvShape& shape = args.shape;
   const auto row = static_cast<int64_t>(blockIdx.x);
@@ -39,7 +39,8 @@ __global__ void KvChangeKernel(KvChangeArgs args) {
   float norm = 0;
   for (int32_t head = 0; head < shape.kv_heads; ++head) {
     const int64_t key = KvKeyOffset(shape, head, position, ElementBytes(args.format));
-    for (const int64_t offset : {key, key + shape.value_offset_bytes}) {
+    for (int32_t part = 0; part < 2; ++part) {  // K, V
+      const int64_t offset = key + part * shape.value_offset_bytes;
       for (auto i = static_cast<int32_t>(threadIdx.x); i < shape.head_dim; i += kThreads) {
         const float now = LoadKv(after + offset, args.format, i);
         const float difference = device::Sub(now, LoadKv(before + offset, args.format, i));

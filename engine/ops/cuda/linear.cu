@@ -17,7 +17,7 @@ constexpr int32_t kOutputs = kTileOut / 16;
 constexpr int32_t kPitch = kTileK + 1;  // so that neighbouring outputs lie in different banks
 
 // Block (tile of outputs, tile of rows).
-__global__ void LinearKernel(LinearArgs args) {
+__global__ void __launch_bounds__(kThreads) LinearKernel(LinearArgs args) {
   LCKV_SHARED(float, weights, kTileOut* kPitch);
   LCKV_SHARED(float, inputs, kTileRows* kPitch);
   const Weight& weight = args.weight;

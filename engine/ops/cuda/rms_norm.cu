@@ -9,7 +9,7 @@ namespace {
 
 constexpr int32_t kThreads = 128;
 
-__global__ void RmsNormKernel(RmsNormArgs args) {
+__global__ void __launch_bounds__(kThreads) RmsNormKernel(RmsNormArgs args) {
   LCKV_SHARED(float, partial, 32);
   const int64_t offset = static_cast<int64_t>(blockIdx.x) * args.size;
   const auto thread = static_cast<int32_t>(threadIdx.x);

@@ -16,7 +16,7 @@ LCKV_DEVICE int64_t GlobalIndex() {
   return static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
 }
 
-__global__ void EmbedKernel(EmbedArgs args) {
+__global__ void __launch_bounds__(kThreads) EmbedKernel(EmbedArgs args) {
   const int32_t size = args.table.in_features;
   const int64_t index = GlobalIndex();
   if (index >= int64_t{args.rows} * size) return;
@@ -25,7 +25,7 @@ __global__ void EmbedKernel(EmbedArgs args) {
   args.out[index] = LoadWeight(row, args.table.format, static_cast<int32_t>(index % size));
 }
 
-__global__ void RopeKernel(RopeArgs args) {
+__global__ void __launch_bounds__(kThreads) RopeKernel(RopeArgs args) {
   const int32_t half = args.head_dim / 2;
   const int64_t index = GlobalIndex();
   if (index >= int64_t{args.rows} * args.heads * half) return;
@@ -41,7 +41,7 @@ __global__ void RopeKernel(RopeArgs args) {
   x[half] = device::Fma(b, c, device::Mul(a, s));
 }
 
-__global__ void SwiGluKernel(SwiGluArgs args) {
+__global__ void __launch_bounds__(kThreads) SwiGluKernel(SwiGluArgs args) {
   const int64_t index = GlobalIndex();
   if (index >= args.count) return;
   const float gate = args.gate[index];
@@ -49,7 +49,7 @@ __global__ void SwiGluKernel(SwiGluArgs args) {
   args.out[index] = device::Mul(silu, args.up[index]);
 }
 
-__global__ void GatherRowsKernel(GatherRowsArgs args) {
+__global__ void __launch_bounds__(kThreads) GatherRowsKernel(GatherRowsArgs args) {
   const int64_t index = GlobalIndex();
   if (index >= int64_t{args.rows} * args.size) return;
   const int64_t from = args.indices[index / args.size];
