@@ -1,12 +1,15 @@
 # Every outside library, in one place; all are Debian 12 packages (scripts/setup.sh installs them).
 
 find_package(Threads REQUIRED)
-find_package(PkgConfig REQUIRED)
 find_package(absl CONFIG REQUIRED)
 find_package(nlohmann_json CONFIG REQUIRED)
 find_package(spdlog CONFIG REQUIRED)
 find_package(OpenSSL REQUIRED)
-pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
+find_path(PCRE2_INCLUDE_DIR pcre2.h REQUIRED)
+find_library(PCRE2_LIBRARY pcre2-8 REQUIRED)
+add_library(PCRE2::8BIT UNKNOWN IMPORTED)
+set_target_properties(PCRE2::8BIT PROPERTIES
+  IMPORTED_LOCATION ${PCRE2_LIBRARY} INTERFACE_INCLUDE_DIRECTORIES ${PCRE2_INCLUDE_DIR})
 
 if(LCKV_SERVICES AND NOT LCKV_CACHE)
   message(FATAL_ERROR "LCKV_SERVICES needs LCKV_CACHE")
