@@ -17,6 +17,7 @@ options=(-G Ninja -DCMAKE_BUILD_TYPE=Release -DLCKV_SERVICES=OFF -DLCKV_CUDA=ON 
 if [ -d "$pack" ]; then
   options+=("-DCMAKE_PREFIX_PATH=$pack/usr" "-DCMAKE_LIBRARY_ARCHITECTURE=x86_64-linux-gnu")
   export LD_LIBRARY_PATH="$pack/usr/lib/x86_64-linux-gnu${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
+  export CPATH="$pack/usr/include/x86_64-linux-gnu"  # Debian keeps some headers there, where its compilers look
 fi
 log="$build/configure.log"
 step "configure" cmake -S "$ROOT" -B "$build" "${options[@]}"
