@@ -50,11 +50,11 @@ class CondVar {
   bool WaitWithTimeout(Mutex& mu, absl::Duration timeout) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) {
     std::unique_lock<std::mutex> lock(mu.mu_, std::adopt_lock);
     // A system-clock wait: pthread_cond_clockwait is not intercepted by GCC 12's TSan.
-    const absl::Duration wait = std::min(timeout, kLongestWait);
+    const absl::Duration wait = std::clamp(timeout, absl::ZeroDuration(), kLongestWait);
     const auto status =
         cv_.wait_until(lock, std::chrono::system_clock::now() + absl::ToChronoMicroseconds(wait));
     lock.release();
-    return status == std::cv_status::timeout && wait == timeout;
+    return status == std::cv_status::timeout && timeout <= kLongestWait;
   }
   void NotifyOne() { cv_.notify_one(); }
   void NotifyAll() { cv_.notify_all(); }

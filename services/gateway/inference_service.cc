@@ -112,8 +112,8 @@ InferenceService::Unary* InferenceService::Run(
     absl::string_view method, Context* context, const Request* request, Response* response,
     absl::Status (SessionApi::*function)(const CallContext&, const Request&, Response*)) {
   Unary* reactor = context->DefaultReactor();
-  const auto finish = [this, method, reactor](const absl::Status& status) {
-    relay_.metrics->CountRequest(method, status.code());
+  const auto finish = [metrics = relay_.metrics, method, reactor](const absl::Status& status) {
+    metrics->CountRequest(method, status.code());
     reactor->Finish(ToGrpcStatus(status));
   };
   if (absl::Status status = Validate(*request); !status.ok()) {
@@ -123,9 +123,9 @@ InferenceService::Unary* InferenceService::Run(
   CallContext call{context, TenantOf(*context), ReadTraceparent(*context),
                    Deadline(*context, options_.call_timeout)};
   // Context, request and response live until Finish.
-  const bool taken =
-      executor_->TrySubmit([this, call = std::move(call), request, response, function, finish] {
-        finish((sessions_->*function)(call, *request, response));
+  const bool taken = executor_->TrySubmit(
+      [sessions = sessions_, call = std::move(call), request, response, function, finish] {
+        finish((sessions->*function)(call, *request, response));
       });
   if (!taken) {
     relay_.metrics->CountReject(kReasonQueueFull);
