@@ -23,8 +23,6 @@ constexpr char kEpochLimitKey[] = "epoch_limit";
 // Epochs claimed on disk at a time. A restart skips what is left of a claim.
 constexpr uint64_t kEpochClaim = uint64_t{1} << 16;
 constexpr size_t kStripes = 256;
-// Above it a stripe forgets leases that have expired; the store still has their epochs.
-constexpr size_t kLeasesBeforeSweep = 1024;
 
 absl::Status StaleEpoch(const SessionName& name, uint64_t epoch) {
   return WithErrorInfo(absl::AbortedError(absl::StrCat("session ", name.session_id,
@@ -195,7 +193,7 @@ absl::Status LocalSessionStore::CheckEpochLocked(Stripe& stripe, const SessionNa
 }
 
 void LocalSessionStore::Remember(Stripe& stripe, const std::string& key, HeldLease lease) {
-  if (stripe.leases.size() >= kLeasesBeforeSweep) {
+  if (stripe.leases.size() >= options_.leases_before_sweep) {
     const absl::Time now = options_.clock->Now();
     for (auto it = stripe.leases.begin(); it != stripe.leases.end();) {
       it = it->second.expires <= now ? stripe.leases.erase(it) : std::next(it);

@@ -110,6 +110,9 @@ class SessionStore {
 
 struct SessionStoreOptions {
   size_t max_sessions = 100'000;
+  // Above it a stripe (one of 256) forgets leases that have expired; the store still has their
+  // epochs.
+  size_t leases_before_sweep = 1024;
   Clock* clock = Clock::Real();
 };
 

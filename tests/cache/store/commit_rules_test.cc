@@ -98,12 +98,25 @@ TEST(PlanCommit, PagesThatAreNotListedAreDropped) {
   EXPECT_THAT(IndicesOf(plan.superseded), ElementsAre(1, 2));
 }
 
+TEST(PlanCommit, APageOfOtherContentsIsAnotherPage) {
+  const v1::Manifest stored = At(1, 40, 40);
+  v1::Manifest proposed = At(1, 40, 40);
+  proposed.mutable_pages(1)->set_crc32c(1);
+  ASSERT_OK_AND_ASSIGN(const CommitPlan plan, PlanCommit(stored, proposed, {}));
+  EXPECT_EQ(plan.manifest.kv_tokens(), 16u);
+  EXPECT_THAT(IndicesOf(plan.superseded), ElementsAre(1, 2));
+  ASSERT_OK_AND_ASSIGN(const CommitPlan written, PlanCommit(stored, proposed, {1}));
+  EXPECT_EQ(written.manifest.kv_tokens(), 40u);
+  EXPECT_THAT(IndicesOf(written.superseded), ElementsAre(1));
+}
+
 TEST(PlanCommit, PagesOfAnotherModelOrShapeDoNotCount) {
   const v1::Manifest stored = At(1, 40, 32);
-  for (int what = 0; what < 2; ++what) {
+  for (int what = 0; what < 3; ++what) {
     v1::Manifest proposed = At(1, 40, 32);
     if (what == 0) proposed.set_fingerprint(std::string(32, 'g'));
     if (what == 1) proposed.set_page_bytes(4096);
+    if (what == 2) proposed.set_tokens_per_page(32);
     ASSERT_OK_AND_ASSIGN(const CommitPlan plan, PlanCommit(stored, proposed, {1}));
     EXPECT_EQ(plan.manifest.kv_tokens(), 0u) << what;
     EXPECT_THAT(IndicesOf(plan.superseded), ElementsAre(0, 1)) << what;

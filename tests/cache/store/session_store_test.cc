@@ -8,6 +8,7 @@
 
 #include "base/error_info.h"
 #include "tests/testing/cache_fixtures.h"
+#include "tests/testing/shared_key_value.h"
 #include "tests/testing/status_matchers.h"
 
 namespace lckv {
@@ -17,6 +18,7 @@ using ::lckv::testing::FakeClock;
 using ::lckv::testing::kTestPageBytes;
 using ::lckv::testing::MakeManifest;
 using ::lckv::testing::PageBytes;
+using ::lckv::testing::SharedKeyValue;
 using ::lckv::testing::StatusIs;
 using ::lckv::testing::TempDir;
 using ::testing::ElementsAre;
@@ -240,6 +242,12 @@ TEST_P(SessionStoreTest, LostPagesAreForgotten) {
   EXPECT_EQ(store_->Get(name_)->manifest.kv_tokens(), 40u);
   EXPECT_OK(store_->DropPagesFrom(name_, manifest.pages(1)));
   EXPECT_EQ(store_->Get(name_)->manifest.kv_tokens(), 16u);
+  std::string bytes(kTestPageBytes, '\0');
+  EXPECT_OK(store_->ReadPage(name_, manifest.pages(0), absl::MakeSpan(bytes)));
+  for (int i = 1; i < 3; ++i) {
+    EXPECT_THAT(store_->ReadPage(name_, manifest.pages(i), absl::MakeSpan(bytes)),
+                StatusIs(absl::StatusCode::kNotFound));
+  }
   // What a worker still believes to be stored is not.
   ASSERT_OK_AND_ASSIGN(const CommitOutcome outcome, Commit(manifest, epoch));
   EXPECT_EQ(outcome.kv_tokens, 16u);
@@ -257,6 +265,8 @@ TEST_P(SessionStoreTest, DeleteRemovesEverything) {
   EXPECT_THAT(store_->ReadPage(name_, manifest.pages(0), absl::MakeSpan(bytes)),
               StatusIs(absl::StatusCode::kNotFound));
   EXPECT_EQ(store_->session_count(), 0u);
+  // Nobody has a lease on what takes its name.
+  EXPECT_OK(store_->Acquire(name_, By("w2")));
 }
 
 TEST_P(SessionStoreTest, SessionsAreBounded) {
@@ -344,6 +354,78 @@ TEST_P(SessionStoreTest, ConcurrentSessionsDoNotDisturbEachOther) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Both, SessionStoreTest, ::testing::Values(Kind::kMemory, Kind::kRocksDb));
+
+// A stripe that sweeps its leases forgets those that have run out, and no others.
+TEST(SessionStoreLeases, LiveLeasesAreNotSwept) {
+  constexpr int kSessions = 600;  // more than there are stripes
+  FakeClock clock;
+  SessionStoreOptions options;
+  options.clock = &clock;
+  options.leases_before_sweep = 1;
+  ASSERT_OK_AND_ASSIGN(const auto store, OpenSessionStore(MakeMemoryKeyValue(0), options));
+  const auto acquire = [&](int i, const std::string& holder) {
+    return store->Acquire({"tenant", "s" + std::to_string(i)}, By(holder)).status();
+  };
+  for (int i = 0; i < kSessions; ++i) ASSERT_OK(acquire(i, "w1"));
+  for (int i = 0; i < kSessions; ++i) {
+    ASSERT_EQ(ErrorReason(acquire(i, "w2")), kReasonLeaseHeld) << i;
+  }
+  clock.Advance(kTtl);
+  for (int i = 0; i < kSessions; ++i) ASSERT_OK(acquire(i, "w2"));
+}
+
+// What the store asks of the storage below it.
+class SessionStoreWritesTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    auto key_value = std::make_unique<SharedKeyValue>(storage_.get());
+    key_value_ = key_value.get();
+    SessionStoreOptions options;
+    options.max_sessions = 1;
+    options.clock = &clock_;
+    ASSERT_OK_AND_ASSIGN(store_, OpenSessionStore(std::move(key_value), options));
+  }
+
+  FakeClock clock_;
+  const SessionName name_ = {"tenant", "s"};
+  const std::unique_ptr<KeyValue> storage_ = MakeMemoryKeyValue(1 << 20);
+  std::unique_ptr<SessionStore> store_;
+  SharedKeyValue* key_value_ = nullptr;
+};
+
+TEST_F(SessionStoreWritesTest, WhatWasPromisedIsOnDisk) {
+  // A claim of epochs, so that none is given out twice; then the new session.
+  ASSERT_OK_AND_ASSIGN(const Lease lease, store_->Acquire(name_, By("w1")));
+  EXPECT_THAT(key_value_->TakeSyncs(), ElementsAre(true, true));
+  v1::Manifest manifest = MakeManifest("s", 40, 0);
+  manifest.set_version(1);
+  manifest.set_epoch(lease.epoch);
+  ASSERT_OK(store_->Commit(manifest, {}, /*sync=*/true));
+  EXPECT_THAT(key_value_->TakeSyncs(), ElementsAre(true));
+  ASSERT_OK(store_->Commit(manifest, {}, /*sync=*/false));
+  EXPECT_THAT(key_value_->TakeSyncs(), ElementsAre(false));
+  // A lease that is lost in a crash costs nothing: the epoch it had is skipped.
+  ASSERT_OK(store_->Acquire(name_, By("w1")));
+  EXPECT_THAT(key_value_->TakeSyncs(), ElementsAre(false));
+  ASSERT_OK(store_->Delete(name_));
+  EXPECT_THAT(key_value_->TakeSyncs(), ElementsAre(true));
+}
+
+TEST_F(SessionStoreWritesTest, AMemorySessionIsNotSynced) {
+  LeaseRequest request = By("w1");
+  request.durability = v1::MEMORY;
+  ASSERT_OK(store_->Acquire(name_, request));
+  EXPECT_THAT(key_value_->TakeSyncs(), ElementsAre(true, false));
+}
+
+TEST_F(SessionStoreWritesTest, ASessionThatCouldNotBeWrittenDoesNotCount) {
+  ASSERT_OK(store_->Acquire(name_, By("w1")));
+  ASSERT_OK(store_->Delete(name_));
+  key_value_->FailNextWrite(absl::UnavailableError("disk"));
+  EXPECT_THAT(store_->Acquire(name_, By("w1")), StatusIs(absl::StatusCode::kUnavailable));
+  EXPECT_EQ(store_->session_count(), 0u);
+  EXPECT_OK(store_->Acquire(name_, By("w1")));
+}
 
 }  // namespace
 }  // namespace lckv
