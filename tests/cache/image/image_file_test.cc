@@ -1,6 +1,8 @@
 #include "cache/image/image_file.h"
 
 #include <gtest/gtest.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -10,6 +12,14 @@
 
 #include "tests/testing/cache_fixtures.h"
 #include "tests/testing/status_matchers.h"
+
+static int file_syncs = 0;
+
+// In place of the C library's: does the same, and counts.
+extern "C" int fsync(int fd) {
+  ++file_syncs;
+  return static_cast<int>(syscall(SYS_fsync, fd));
+}
 
 namespace lckv {
 namespace {
@@ -119,6 +129,12 @@ TEST_F(ImageFileTest, AFailedWriteLeavesTheOldFile) {
   EXPECT_EQ(ReadBytes(), before);
   const std::filesystem::directory_iterator files(dir_.path());
   EXPECT_EQ(std::distance(begin(files), end(files)), 1);
+}
+
+TEST_F(ImageFileTest, AWrittenFileIsOnDisk) {
+  const int before = file_syncs;
+  WriteImage(20, 17);
+  EXPECT_EQ(file_syncs, before + 1);
 }
 
 }  // namespace

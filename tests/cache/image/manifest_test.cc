@@ -29,6 +29,19 @@ TEST(ValidateManifest, AcceptsASessionWithoutTokens) {
   EXPECT_OK(ValidateManifest(manifest));
 }
 
+TEST(ValidateManifest, AcceptsTheLargestThereMayBe) {
+  v1::Manifest manifest = MakeManifest("s", 40, 40);
+  manifest.set_session_id(std::string(128, 's'));
+  manifest.set_tenant(std::string(128, 't'));
+  manifest.set_last_turn_id(std::string(128, 'x'));
+  manifest.set_numerics_class(std::string(256, 'n'));
+  manifest.set_passes(64);
+  manifest.mutable_encode()->set_passes(64);
+  manifest.set_last_turn_begin(30);
+  manifest.set_last_turn_input_tokens(10);
+  EXPECT_OK(ValidateManifest(manifest));
+}
+
 TEST(ValidateManifest, AcceptsAChecksumOfZeroAndPagesWithoutContentId) {
   v1::Manifest manifest = MakeManifest("s", 40, 40);
   manifest.mutable_pages(0)->set_crc32c(0);
@@ -66,6 +79,12 @@ TEST(ValidateManifest, NamesWhatIsWrong) {
       {"committed_tokens", [](auto& m) { m.set_committed_tokens(41); }},
       {"kv_tokens over tokens", [](auto& m) { m.set_kv_tokens(41); }},
       {"last turn", [](auto& m) { m.set_last_turn_begin(41); }},
+      {"last turn",
+       [](auto& m) {
+         m.set_committed_tokens(30);
+         m.set_last_turn_begin(21);
+         m.set_last_turn_input_tokens(10);
+       }},
       {"last turn",
        [](auto& m) {
          m.set_last_turn_begin(0xffffffff);

@@ -88,6 +88,12 @@ TEST(SessionRecord, RefusesToStoreWhatIsNotConsistent) {
   v1::Manifest manifest = MakeManifest("s", 10, 0);
   manifest.set_committed_tokens(11);
   EXPECT_THAT(EncodeSessionRecord(manifest), StatusIs(absl::StatusCode::kInvalidArgument));
+  // Fields of a later version count too.
+  manifest.set_committed_tokens(10);
+  manifest.GetReflection()->MutableUnknownFields(&manifest)->AddLengthDelimited(
+      1000, std::string(kMaxFramePayloadBytes, 'x'));
+  EXPECT_THAT(EncodeSessionRecord(manifest),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("bytes")));
 }
 
 TEST(Frame, BoundsItsPayload) {
