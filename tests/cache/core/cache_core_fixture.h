@@ -10,6 +10,7 @@
 
 #include "cache/core/cache_core.h"
 #include "tests/testing/cache_fixtures.h"
+#include "tests/testing/shared_key_value.h"
 #include "tests/testing/status_matchers.h"
 
 namespace lckv {
@@ -30,30 +31,6 @@ class CountingObserver final : public CacheObserver {
       evictions{0}, hits{0}, misses{0};
 };
 
-// A KeyValue that the test keeps a hand on.
-class SharedKeyValue final : public KeyValue {
- public:
-  explicit SharedKeyValue(KeyValue* inner) : inner_(inner) {}
-  absl::StatusOr<std::string> Get(Table table, absl::string_view key) override {
-    return inner_->Get(table, key);
-  }
-  absl::Status GetInto(Table table, absl::string_view key, absl::Span<char> out) override {
-    return inner_->GetInto(table, key, out);
-  }
-  absl::Status Write(const WriteBatch& batch, bool sync) override {
-    return inner_->Write(batch, sync);
-  }
-  absl::Status Scan(
-      Table table, absl::string_view prefix, absl::string_view after,
-      const std::function<bool(absl::string_view, absl::string_view)>& visit) override {
-    return inner_->Scan(table, prefix, after, visit);
-  }
-  uint64_t ApproximateBytes() override { return inner_->ApproximateBytes(); }
-
- private:
-  KeyValue* const inner_;
-};
-
 // A core over memory, a fake clock and one session "s".
 class CacheCoreFixture : public ::testing::Test {
  protected:
@@ -64,9 +41,10 @@ class CacheCoreFixture : public ::testing::Test {
     core_.reset();
     SessionStoreOptions store_options;
     store_options.clock = &clock_;
-    ASSERT_OK_AND_ASSIGN(
-        std::unique_ptr<SessionStore> store,
-        OpenSessionStore(std::make_unique<SharedKeyValue>(storage_.get()), store_options));
+    auto key_value = std::make_unique<testing::SharedKeyValue>(storage_.get());
+    key_value_ = key_value.get();
+    ASSERT_OK_AND_ASSIGN(std::unique_ptr<SessionStore> store,
+                         OpenSessionStore(std::move(key_value), store_options));
     ASSERT_OK_AND_ASSIGN(std::unique_ptr<Arena> arena,
                          Arena::Create(arena_pages * testing::kTestPageBytes, false));
     CacheCoreOptions options;
@@ -141,6 +119,7 @@ class CacheCoreFixture : public ::testing::Test {
   testing::FakeClock clock_;
   CountingObserver observer_;
   const std::unique_ptr<KeyValue> storage_ = MakeMemoryKeyValue(1 << 20);
+  testing::SharedKeyValue* key_value_ = nullptr;  // the running core's
   std::unique_ptr<CacheCore> core_;
 };
 

@@ -16,6 +16,7 @@ using ::lckv::testing::kTestPageBytes;
 using ::lckv::testing::MakeManifest;
 using ::lckv::testing::PageBytes;
 using ::lckv::testing::StatusIs;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 using CacheCoreTest = CacheCoreFixture;
@@ -213,7 +214,7 @@ TEST_F(CacheCoreTest, ForgottenReadLeasesUnpin) {
   clock_.Advance(absl::Seconds(29));
   core_->DropExpired();
   EXPECT_OK(core_->PinPage(response.read_lease(), 0));
-  clock_.Advance(absl::Seconds(31));
+  clock_.Advance(absl::Seconds(30));
   core_->DropExpired();
   EXPECT_EQ(core_->Stats().read_leases, 0u);
   EXPECT_THAT(core_->PinPage(response.read_lease(), 0), StatusIs(absl::StatusCode::kNotFound));
@@ -345,6 +346,13 @@ TEST_F(CacheCoreTest, PrefetchBringsPagesIntoMemory) {
   EXPECT_THAT(core_->Touch(touch), StatusIs(absl::StatusCode::kNotFound));
 }
 
+TEST_F(CacheCoreTest, SupersededPagesFreeTheirMemory) {
+  const uint64_t epoch = MakeStoredSession();
+  v1::Manifest longer = Version(2, 48, 48);
+  ASSERT_OK(core_->Commit(WritePages(longer, epoch, {2})));
+  EXPECT_EQ(core_->Stats().memory_bytes_used, 3 * kTestPageBytes);
+}
+
 TEST_F(CacheCoreTest, DeletedSessionsFreeTheirMemory) {
   MakeStoredSession();
   v1::DeleteRequest request;
@@ -397,14 +405,17 @@ TEST_F(CacheCoreTest, TenantsDoNotSeeEachOther) {
   }
 }
 
-TEST_F(CacheCoreTest, OnlySyncedCommitsAreTimed) {
+TEST_F(CacheCoreTest, CommitsAreSyncedAndTimedWhenAsked) {
   const uint64_t epoch = Acquire().epoch();
+  key_value_->TakeSyncs();
   v1::CommitRequest request = WritePages(Version(1, 40, 0), epoch, {});
   request.set_sync(false);
   ASSERT_OK(core_->Commit(request));
+  EXPECT_THAT(key_value_->TakeSyncs(), ElementsAre(false));
   EXPECT_EQ(observer_.syncs, 0);
   request.set_sync(true);
   ASSERT_OK(core_->Commit(request));
+  EXPECT_THAT(key_value_->TakeSyncs(), ElementsAre(true));
   EXPECT_EQ(observer_.syncs, 1);
   EXPECT_EQ(observer_.commits, 2);
 }
