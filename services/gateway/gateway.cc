@@ -60,7 +60,7 @@ Gateway::Gateway(const GatewayOptions& options)
                 absl::StrCat("gateway-", RandomId())),
       executor_(options.call_threads, options.max_waiting_calls),
       service_(options.service,
-               RelayContext{&directory_, &stalls_, &metrics_, Clock::Real(), options.relay},
+               RelayContext{&directory_, &stalls_, &metrics_, options.clock, options.relay},
                &admission_, &sessions_, &executor_),
       housekeeper_([this] { KeepHouse(); }) {}
 

@@ -6,6 +6,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "services/common/executor.h"
 #include "services/common/metrics_server.h"
@@ -35,6 +36,7 @@ struct GatewayOptions {
   absl::Duration grace = absl::Seconds(30);  // for running turns at shutdown
   bool reflection = false;
   LogLevel log_level = LogLevel::kInfo;
+  Clock* clock = Clock::Real();  // of the waits and times of turns
 };
 
 // A running gateway: the parts, wired in the order in which they depend on each other.

@@ -8,6 +8,7 @@
 #include <future>
 
 #include "tests/services/gateway/gateway_fixture.h"
+#include "tests/testing/cache_fixtures.h"
 
 namespace lckv::gateway {
 namespace {
@@ -86,6 +87,28 @@ TEST_F(RelayFailureTest, ResumesAfterExactlyTheDeliveredTokens) {
   ASSERT_OK(turn.status);
   EXPECT_EQ(turn.tokens, Tokens(8));
   EXPECT_THAT(second_->requests().at(0).resume_from(), ElementsAreArray(Tokens(3)));
+}
+
+TEST_F(RelayFailureTest, SessionIdAndSeedComeOnceInWhateverFrameTheyAre) {
+  StartWithTwo();
+  first_->SetScript(BreakAfter(3, grpc::Status(grpc::StatusCode::UNAVAILABLE, "reset")));
+  second_->SetScript([](grpc::ServerContext&, const WorkerRequest& request, Writer& writer) {
+    v1::GenerateResponse frame;
+    frame.set_session_id(request.session_id());
+    frame.set_seed(request.sampling().seed());
+    frame.add_token_ids(FakeWorker::TokenAt(request.sampling().seed(), 3));
+    writer.Write(frame);
+    FakeWorker::WriteTokens(request, writer, 4, 8);
+    FakeWorker::WriteDone(writer);
+    return grpc::Status::OK;
+  });
+  const Turn turn = Generate(Request("s", 8));
+  ASSERT_OK(turn.status);
+  EXPECT_EQ(turn.tokens, Tokens(8));
+  for (size_t i = 0; i < turn.frames.size(); ++i) {
+    EXPECT_EQ(turn.frames[i].session_id(), i == 0 ? "s" : "") << i;
+    EXPECT_EQ(turn.frames[i].seed(), i == 0 ? 5u : 0u) << i;
+  }
 }
 
 TEST_F(RelayFailureTest, AStreamWithoutAFinalFrameIsBroken) {
@@ -192,6 +215,52 @@ TEST_F(RelayFailureTest, WaitsForAWorkerToComeBack) {
   const Turn turn = Drain(*reader);
   ASSERT_OK(turn.status);
   EXPECT_EQ(turn.tokens, Tokens(8));
+}
+
+// Better the worker that broke the stream than none.
+TEST_F(RelayFailureTest, TheOnlyWorkerIsAskedAgain) {
+  options_.relay.continue_wait = absl::ZeroDuration();
+  first_ = &AddWorker("first");
+  StartGateway();
+  std::atomic<int> calls{0};
+  first_->SetScript([&](grpc::ServerContext&, const WorkerRequest& request, Writer& writer) {
+    if (calls++ > 0) return FakeWorker::Finish(request, writer);
+    Begin(request, writer, 3);
+    return grpc::Status(grpc::StatusCode::UNAVAILABLE, "reset");
+  });
+  const Turn turn = Generate(Request("s", 8));
+  ASSERT_OK(turn.status);
+  EXPECT_EQ(turn.tokens, Tokens(8));
+}
+
+// The time that a broken turn may wait begins with its break, not with an earlier one that was
+// repaired.
+TEST_F(RelayFailureTest, ARepairedBreakIsForgotten) {
+  lckv::testing::FakeClock clock;
+  options_.clock = &clock;
+  StartWithTwo();
+  std::atomic<int> calls{0};
+  for (FakeWorker* worker : {first_, second_}) {
+    worker->SetScript([&](grpc::ServerContext&, const WorkerRequest& request, Writer& writer) {
+      switch (++calls) {
+        case 1:
+          Begin(request, writer, 2);
+          return grpc::Status(grpc::StatusCode::UNAVAILABLE, "reset");
+        case 2:
+          Begin(request, writer, 2);
+          clock.Advance(2 * options_.relay.continue_wait);
+          return grpc::Status(grpc::StatusCode::UNAVAILABLE, "reset");
+        case 3:
+          return TypedError(absl::StatusCode::kResourceExhausted, kReasonQueueFull);
+        default:
+          return FakeWorker::Finish(request, writer);
+      }
+    });
+  }
+  const Turn turn = Generate(Request("s", 8));
+  ASSERT_OK(turn.status);
+  EXPECT_EQ(turn.tokens, Tokens(8));
+  EXPECT_EQ(turn.done.continuations(), 2u);
 }
 
 TEST_F(RelayFailureTest, AHeldLeaseLeadsToItsHolder) {

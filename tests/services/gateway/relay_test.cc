@@ -178,6 +178,54 @@ TEST_F(RelayTest, AWorkerThatSendsTooManyTokensIsCutOff) {
   EXPECT_EQ(turn.tokens, Tokens(3));
 }
 
+TEST_F(RelayTest, NothingFollowsTheFinalFrame) {
+  FakeWorker& worker = AddWorker("a");
+  worker.SetScript([](grpc::ServerContext& context, const v1::WorkerGenerateRequest& request,
+                      FakeWorker::Writer& writer) {
+    FakeWorker::Finish(request, writer);
+    FakeWorker::WriteTokens(request, writer, 0, 1);
+    FakeWorker::WaitUntilCancelled(context);
+    return grpc::Status::CANCELLED;
+  });
+  StartGateway();
+  const Turn turn = Generate(Request("s", 3));
+  EXPECT_OK(turn.status);
+  EXPECT_EQ(turn.tokens, Tokens(3));
+  EXPECT_TRUE(turn.frames.back().has_done());
+}
+
+// Reports come too seldom to tell of the first turn when the second one is placed.
+TEST_F(RelayTest, ABurstSpreadsOut) {
+  options_.workers.report_interval = absl::Hours(1);
+  options_.workers.suspect_after = absl::Hours(2);
+  std::promise<void> release;
+  const std::shared_future<void> released = release.get_future().share();
+  for (const char* id : {"a", "b"}) {
+    AddWorker(id).SetScript([released](grpc::ServerContext&,
+                                       const v1::WorkerGenerateRequest& request,
+                                       FakeWorker::Writer& writer) {
+      FakeWorker::WriteFirst(request, writer);
+      released.wait();
+      FakeWorker::WriteTokens(request, writer, 0, 1);
+      FakeWorker::WriteDone(writer);
+      return grpc::Status::OK;
+    });
+  }
+  StartGateway();
+  grpc::ClientContext first_context, second_context;
+  const auto first = stub_->Generate(&first_context, Request("s", 1));
+  v1::GenerateResponse frame;
+  ASSERT_TRUE(first->Read(&frame));
+  // The same session would go to the same worker, were both as busy.
+  const auto second = stub_->Generate(&second_context, Request("s", 1));
+  ASSERT_TRUE(second->Read(&frame));
+  EXPECT_EQ(workers_[0]->requests().size(), 1u);
+  EXPECT_EQ(workers_[1]->requests().size(), 1u);
+  release.set_value();
+  EXPECT_OK(Drain(*first).status);
+  EXPECT_OK(Drain(*second).status);
+}
+
 TEST_F(RelayTest, TurnTimeoutEndsTheTurn) {
   options_.service.turn_timeout = absl::Milliseconds(50);
   FakeWorker& worker = AddWorker("a");

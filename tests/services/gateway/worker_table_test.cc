@@ -128,6 +128,23 @@ TEST_F(WorkerTableTest, TheLastClaimCountsAndALateDropDoesNotUndoIt) {
   EXPECT_EQ(table_.HolderOf("default", "s"), "b");
 }
 
+TEST_F(WorkerTableTest, TheEndOfAnEarlierClaimDoesNotUndoALaterOne) {
+  for (const bool broken : {true, false}) {
+    v1::LoadReport a = Report("a");
+    AddHot(a, "s");
+    table_.Apply(0, a);
+    v1::LoadReport b = Report("b");
+    AddHot(b, "s");
+    table_.Apply(1, b);
+    if (broken) {
+      table_.MarkBroken(0);
+    } else {
+      table_.Apply(0, Report("c"));
+    }
+    EXPECT_EQ(table_.HolderOf("default", "s"), "b") << broken;
+  }
+}
+
 TEST_F(WorkerTableTest, AnotherWorkerAtTheSameAddressInheritsNothing) {
   v1::LoadReport a = Report("a");
   AddHot(a, "s");
