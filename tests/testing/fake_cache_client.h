@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -67,6 +68,8 @@ class FakeCacheClient final : public CacheClient, public PageTransport {
     MutexLock lock(mu_);
     return pages_written_;
   }
+  // Commits that were on disk before they were answered.
+  int synced_commits() const { return observer_.syncs; }
   CacheCore& core() { return *core_; }
 
   // What is stored, or an empty manifest.
@@ -139,6 +142,10 @@ class FakeCacheClient final : public CacheClient, public PageTransport {
   }
 
  private:
+  struct SyncCounter final : CacheObserver {
+    void OnSync(absl::Duration) override { ++syncs; }
+    std::atomic<int> syncs{0};
+  };
   struct Fault {
     absl::Status status;
     int times = 0;
@@ -176,7 +183,7 @@ class FakeCacheClient final : public CacheClient, public PageTransport {
     return response.ok() ? *std::move(response) : v1::StatResponse();
   }
 
-  CacheObserver observer_;
+  SyncCounter observer_;
   std::unique_ptr<CacheCore> core_;
   std::unique_ptr<CacheClient> client_;
   mutable Mutex mu_;

@@ -28,6 +28,7 @@ class FakeEngine final : public Engine {
     int max_context = 1024;
     uint8_t fingerprint = 0x11;  // each of its bytes
     std::string numerics_class = "fake-r1";
+    int32_t passes = 9;  // where the session says nothing
   };
   FakeEngine() : FakeEngine(Options()) {}
   explicit FakeEngine(const Options& options);
@@ -41,7 +42,7 @@ class FakeEngine final : public Engine {
   std::string description() const override { return "fake"; }
   EngineLoad load() const override;
   int32_t passes(const EncodePolicy& policy) const override {
-    return policy.passes > 0 ? policy.passes : 9;
+    return policy.passes > 0 ? policy.passes : options_.passes;
   }
 
   absl::StatusOr<std::unique_ptr<PageImport>> ReserveImport(int64_t num_pages) override;

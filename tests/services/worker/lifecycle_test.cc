@@ -76,6 +76,24 @@ TEST_F(LeaseKeeperTest, AnUnreachableNodeChangesNothing) {
   EXPECT_EQ(cache_.calls(FakeCacheClient::kRenew), 2);
 }
 
+TEST_F(LeaseKeeperTest, RenewsSoManyAtATime) {
+  for (const char* id : {"s2", "s3"}) {
+    v1::WorkerGenerateRequest request = Request("t1");
+    request.set_session_id(id);
+    RecordingSink sink;
+    ASSERT_OK(worker_->Run(request, sink));
+  }
+  LeaseKeeper::Options options;
+  options.batch = 2;
+  LeaseKeeper keeper(&worker_->core.store, &worker_->core.sync, &worker_->core.evictor, options,
+                     &clock_);
+  clock_.Advance(absl::Seconds(4));
+  keeper.RenewDue();
+  EXPECT_EQ(cache_.calls(FakeCacheClient::kRenew), 2);
+  keeper.RenewDue();
+  EXPECT_EQ(cache_.calls(FakeCacheClient::kRenew), 3);
+}
+
 std::vector<std::string> Ids(const google::protobuf::RepeatedPtrField<v1::SessionKey>& keys) {
   std::vector<std::string> ids;
   for (const v1::SessionKey& key : keys) ids.push_back(key.session_id());
@@ -181,6 +199,10 @@ TEST_F(DrainTest, ARunningTurnMoves) {
   TestWorker worker("w1", &cache_);
   RecordingSink first, moved, sink;
   ASSERT_OK(worker.Run(Request("t1"), first));
+  worker.WaitForPushes();
+  // The turn's own checkpoint fails: what is at the node afterwards was pushed by the drain.
+  cache_.Fail(FakeCacheClient::kReserve, absl::UnavailableError("down"));
+  const int pushes = cache_.calls(FakeCacheClient::kReserve);
   TurnDesk desk(2, 2);
   Drainer drainer(&worker.core, &desk, &worker.board, &worker.metrics,
                   Options(absl::ZeroDuration()), [] {});
@@ -189,6 +211,7 @@ TEST_F(DrainTest, ARunningTurnMoves) {
   absl::Status status;
   ASSERT_OK(desk.Submit(control, [&] { status = worker.Run(Request("t2"), *control, moved); }));
   worker.engine.WaitUntilStill();
+  while (cache_.calls(FakeCacheClient::kReserve) == pushes) std::this_thread::yield();
   drainer.Start();
   ASSERT_TRUE(drainer.Wait(absl::InfiniteFuture()));
   EXPECT_THAT(status, StatusIs(absl::StatusCode::kUnavailable));

@@ -118,6 +118,28 @@ TEST_F(TurnTest, AnotherWorkerRestores) {
   EXPECT_GT(sink.done().timings().restore_seconds(), 0);
   EXPECT_EQ(worker.engine.bad_imports(), 0);
   EXPECT_EQ(worker.engine.computed_tokens(), 1 + 20 + 39);
+  EXPECT_TRUE(absl::StrContains(
+      worker.registry.Serialize(),
+      "lckv_worker_restore_seconds_count{outcome=\"complete\",source=\"cache_node\"} 1\n"));
+}
+
+TEST_F(TurnTest, ALongSessionIsRestoredInSeveralReads) {
+  TestWorker::Options options;
+  options.engine.max_context = 2048;
+  const v1::WorkerGenerateRequest request = Request("t1", 1100, 1);
+  {
+    TestWorker worker("w0", &cache_, options);
+    RecordingSink sink;
+    ASSERT_OK(worker.Run(request, sink));
+    ASSERT_OK(worker.Offload());
+  }
+  TestWorker worker("w1", &cache_, options);
+  RecordingSink sink;
+  ASSERT_OK(worker.Run(Request("t2", 1, 1), sink));
+  EXPECT_EQ(sink.done().usage().restored_bytes(), 69u * 4096u);
+  EXPECT_EQ(sink.done().usage().reencoded_tokens(), 0u);
+  EXPECT_EQ(worker.engine.bad_imports(), 0);
+  EXPECT_EQ(cache_.calls(FakeCacheClient::kRead), 2);
 }
 
 // Rule 1: whatever is wrong with the pages, the reply is the same.
@@ -269,6 +291,17 @@ TEST_F(TurnTest, PolicyAndDurabilityBelongToTheSession) {
   EXPECT_EQ(stored.durability(), v1::MEMORY);
   ASSERT_EQ(stored.segments_size(), 1);
   EXPECT_TRUE(stored.segments(0).each_token());
+}
+
+// A session keeps the number of passes that it began with, whatever a worker's default is.
+TEST_F(TurnTest, PassesBelongToTheSession) {
+  StoreOneTurn();
+  TestWorker::Options options;
+  options.engine.passes = 5;
+  TestWorker worker("w1", &cache_, options);
+  RecordingSink sink;
+  ASSERT_OK(worker.Run(Request("t2"), sink));
+  EXPECT_EQ(Stored().passes(), 9u);
 }
 
 TEST_F(TurnTest, UnknownSessionsAreNotFound) {
