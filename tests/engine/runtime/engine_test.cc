@@ -134,6 +134,16 @@ TEST_F(EngineTest, ATurnCountsWhatItDid) {
   EXPECT_EQ(second.outcome.cached_tokens, 46);  // the last token generated has no KV yet
   EXPECT_EQ(second.outcome.reencoded_tokens, 0);
   EXPECT_EQ(second.outcome.encode_residual, 0) << "n <= K passes are exact";
+  OpenEmpty(*engine_, "residual");
+  for (const auto& [input, exact] : {std::pair<size_t, bool>{9, true}, {10, false}}) {
+    const TurnResult result = RunTurn(*engine_, MakeTurn("residual", Tokens(input, 3), 1));
+    EXPECT_EQ(result.outcome.encode_residual == 0, exact) << input;
+  }
+  OpenEmpty(*engine_, "one pass", {false, 1});
+  EXPECT_EQ(RunTurn(*engine_, MakeTurn("one pass", Tokens(20, 3), 1)).outcome.encode_residual, 1)
+      << "nothing is known";
+  EXPECT_OK(engine_->CloseSession("residual"));
+  EXPECT_OK(engine_->CloseSession("one pass"));
 
   ASSERT_OK_AND_ASSIGN(const SessionTranscript transcript, engine_->GetTranscript("s"));
   EXPECT_EQ(transcript.tokens.size(), 55u);
@@ -348,6 +358,48 @@ TEST_F(EngineTest, QueueFullAndBusy) {
   EXPECT_EQ(Await(*waiting).tokens.size(), 3u);
   EXPECT_EQ(RunTurn(*engine_, MakeTurn("refused", Tokens(4, 3), 3)).tokens.size(), 3u);
   ExpectNothingLeft(*engine_, {"running", "waiting", "refused"});
+}
+
+TEST_F(EngineTest, TurnsStartInTheOrderInWhichTheyCame) {
+  EngineOptions options = SmallOptions();
+  options.max_running_turns = 1;
+  Make(options);
+  Mutex mu;
+  std::vector<std::string> ended;
+  std::vector<std::shared_ptr<TurnStream>> streams;
+  for (const char* name : {"running", "second", "third", "fourth"}) {
+    OpenEmpty(*engine_, name);
+    auto events = std::make_shared<int>(0);
+    streams.push_back(std::make_shared<TurnStream>(1024, [&mu, &ended, events, name] {
+      if (++*events < 3) return;
+      MutexLock lock(mu);
+      ended.push_back(name);
+    }));
+    ASSERT_OK(engine_->Submit(MakeTurn(name, Tokens(200, 1), 2), streams.back()));
+  }
+  for (const auto& stream : streams) EXPECT_OK(Await(*stream).outcome.status);
+  engine_.reset();  // its last signal may still be on its way
+  MutexLock lock(mu);
+  EXPECT_EQ(ended, (std::vector<std::string>{"running", "second", "third", "fourth"}));
+}
+
+// The slots of the segment encoder come back when the input is encoded, and when a turn is
+// cancelled before that.
+TEST_F(EngineTest, EncodeSlotsComeBack) {
+  EngineOptions options = SmallOptions();
+  options.encode_slots = 1;
+  options.step_tokens = 16;
+  Make(options);
+  for (const char* name : {"decoding", "cancelled", "last"}) OpenEmpty(*engine_, name);
+  auto decoding = Start(*engine_, MakeTurn("decoding", Tokens(20, 1), 8), 1);
+  ASSERT_TRUE(decoding->PopWithTimeout(kPatience).has_value());
+  auto cancelled = Start(*engine_, MakeTurn("cancelled", Tokens(150, 2), 8));
+  observer_.AwaitEncodeRows(11 * 20 + 200);
+  engine_->Cancel("cancelled");
+  EXPECT_EQ(Await(*cancelled).outcome.finish_reason, FinishReason::kCancelled);
+  EXPECT_EQ(RunTurn(*engine_, MakeTurn("last", Tokens(20, 3), 8)).tokens.size(), 8u);
+  EXPECT_EQ(Await(*decoding).tokens.size(), 7u);
+  ExpectNothingLeft(*engine_, {"decoding", "cancelled", "last"});
 }
 
 TEST_F(EngineTest, AWaitingTurnCanBeCancelled) {
