@@ -32,7 +32,9 @@ absl::StatusOr<ModelConfig> ReadHfConfig(const std::string& path) {
   return config;
 }
 
-absl::StatusOr<ModelConfig> ReadAnyConfig(const std::string& path) {
+}  // namespace
+
+absl::StatusOr<ModelConfig> ReadModelConfig(const std::string& path) {
   std::error_code ignored;  // opening says what is wrong with the path
   if (std::filesystem::is_directory(path, ignored)) {
     return ReadHfConfig(path + "/config.json");
@@ -40,14 +42,6 @@ absl::StatusOr<ModelConfig> ReadAnyConfig(const std::string& path) {
   if (absl::EndsWith(path, ".json")) return ReadHfConfig(path);
   LCKV_ASSIGN_OR_RETURN(const GgufFile file, GgufFile::Open(path));
   return ReadGgufConfig(file);
-}
-
-}  // namespace
-
-absl::StatusOr<ModelConfig> ReadModelConfig(const std::string& path, absl::string_view layer_map) {
-  LCKV_ASSIGN_OR_RETURN(ModelConfig config, ReadAnyConfig(path));
-  if (!layer_map.empty()) LCKV_RETURN_IF_ERROR(config.OverrideLayerMap(layer_map));
-  return config;
 }
 
 }  // namespace lckv

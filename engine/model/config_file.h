@@ -3,15 +3,14 @@
 #include <string>
 
 #include "absl/status/statusor.h"
-#include "absl/strings/string_view.h"
 #include "engine/model/model_config.h"
 
 namespace lckv {
 
 // The config of a model without its weights, for plans: `path` is an HF directory (its config.json
 // only: what generation_config.json adds is not read), a config.json alone (any file whose name
-// ends in .json), or a GGUF file. `layer_map`, not empty, replaces the config's. Errors as
-// ModelConfig::FromHfJson and Checkpoint::Open, naming the file.
-absl::StatusOr<ModelConfig> ReadModelConfig(const std::string& path, absl::string_view layer_map);
+// ends in .json), or a GGUF file. Errors as ModelConfig::FromHfJson and Checkpoint::Open, naming
+// the file.
+absl::StatusOr<ModelConfig> ReadModelConfig(const std::string& path);
 
 }  // namespace lckv

@@ -20,6 +20,7 @@ void AddBench(CLI::App& tool, Action& chosen);
 void AddChat(CLI::App& tool, Action& chosen);
 void AddInspect(CLI::App& tool, Action& chosen);
 void AddLogits(CLI::App& tool, Action& chosen);
+void AddPlan(CLI::App& tool, Action& chosen);
 void AddPpl(CLI::App& tool, Action& chosen);
 void AddSessions(CLI::App& tool, Action& chosen);
 void AddTokenize(CLI::App& tool, Action& chosen);

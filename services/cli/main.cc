@@ -12,8 +12,8 @@
 namespace {
 
 constexpr lckv::AddCommand kCommands[] = {
-    lckv::AddUp,      lckv::AddChat,   lckv::AddSessions, lckv::AddTokenize,
-    lckv::AddInspect, lckv::AddLogits, lckv::AddPpl,      lckv::AddBench,
+    lckv::AddUp,     lckv::AddChat, lckv::AddSessions, lckv::AddTokenize, lckv::AddInspect,
+    lckv::AddLogits, lckv::AddPpl,  lckv::AddBench,    lckv::AddPlan,
 };
 
 // Services read their own flags.
