@@ -21,6 +21,11 @@ struct Dim3 {
 template <typename Args>
 int Launch(void (*kernel)(Args), Dim3 grid, Dim3 block, size_t shared_bytes, Stream stream,
            const Args& args) {
+  if (shared_bytes > kMaxSharedBytes) {  // more must be asked for
+    const cudaError_t status = cudaFuncSetAttribute(
+        kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes));
+    if (status != cudaSuccess) return static_cast<int>(status);
+  }
   kernel<<<dim3(grid.x, grid.y, grid.z), dim3(block.x, block.y, block.z), shared_bytes,
            static_cast<cudaStream_t>(stream)>>>(args);
   return static_cast<int>(cudaGetLastError());
