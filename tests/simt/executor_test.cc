@@ -5,7 +5,7 @@
 
 #include <vector>
 
-#include "tests/simt/device_emulation.h"
+#include "engine/ops/cuda/device.cuh"
 
 namespace lckv::simt {
 namespace {
@@ -135,6 +135,195 @@ TEST_F(ExecutorTest, AWarpOperationThatSomeLaneLeavesOutIsReported) {
   EXPECT_EQ(RunKernel("kernel", Shape(1, 16), [] { ShuffleXorBits(1, 1); }), kError);
 }
 
+TEST_F(ExecutorTest, LanesThatCallForOthersAreReported) {
+  EXPECT_EQ(RunKernel("kernel", Shape(1, 32),
+                      [] { gpu::device::Ballot(true, threadIdx.x < 16 ? 0xffffu : 0xffu); }),
+            kError);
+  EXPECT_THAT(LastError(), HasSubstr("for other lanes than its own"));
+  ClearError();
+  EXPECT_EQ(RunKernel("kernel", Shape(1, 32),
+                      [] {
+                        const uint32_t half = threadIdx.x < 16 ? 0xffffu : 0xffff0000u;
+                        gpu::device::ShuffleXor(1, 16, half);
+                      }),
+            kError);
+  EXPECT_THAT(LastError(), HasSubstr("not one of those that call"));
+  ClearError();
+  EXPECT_EQ(RunKernel("kernel", Shape(1, 48), [] { __syncwarp(); }), kError);
+  EXPECT_THAT(LastError(), HasSubstr("lanes that the block does not have"));
+}
+
+TEST_F(ExecutorTest, LanesInDifferentOperationsAreReported) {
+  EXPECT_EQ(RunKernel("kernel", Shape(1, 32),
+                      [] {
+                        if (threadIdx.x == 9) {
+                          gpu::device::Any(true);
+                        } else {
+                          gpu::device::Shuffle(1, 0);
+                        }
+                      }),
+            kError);
+  EXPECT_THAT(LastError(),
+              HasSubstr("1 in a warp operation, a vote (block (0,0,0) thread (9,0,0)"));
+  EXPECT_THAT(LastError(), HasSubstr("31 in a warp operation, Shuffle"));
+}
+
+TEST_F(ExecutorTest, DifferentBarriersAreReported) {
+  EXPECT_EQ(RunKernel("kernel", Shape(1, 64),
+                      [] {
+                        if (threadIdx.x < 32) {
+                          __syncthreads();
+                        } else {
+                          __syncthreads();
+                        }
+                      }),
+            kError);
+  EXPECT_THAT(LastError(), HasSubstr("threads are at different barriers"));
+}
+
+// Through global memory, which has no record of accesses: the order of threads must show it.
+TEST_F(ExecutorTest, TheOrderOfThreadsShowsAMissingBarrier) {
+  const auto wrong_values = [](bool synchronise) {
+    int wrong = 0;
+    for (uint64_t seed = 1; seed < 20; ++seed) {
+      SetSeed(seed);
+      std::vector<int32_t> values(64, 0);
+      const auto kernel = [&] {
+        values[threadIdx.x] = 1;
+        if (synchronise) __syncthreads();
+        if (values[63 - threadIdx.x] != 1) ++wrong;
+      };
+      EXPECT_EQ(RunKernel("kernel", Shape(1, 64), kernel), kSuccess) << LastError();
+    }
+    return wrong;
+  };
+  EXPECT_EQ(wrong_values(true), 0);
+  EXPECT_GT(wrong_values(false), 19);
+}
+
+TEST_F(ExecutorTest, TheSeedDecidesTheOrder) {
+  const auto order = [](uint64_t seed) {
+    SetSeed(seed);
+    std::vector<unsigned> threads;
+    EXPECT_EQ(RunKernel("kernel", Shape(2, 64),
+                        [&] {
+                          threads.push_back(threadIdx.x);
+                          __syncthreads();
+                          threads.push_back(threadIdx.x);
+                        }),
+              kSuccess);
+    return threads;
+  };
+  EXPECT_EQ(order(5), order(5));
+  EXPECT_NE(order(5), order(6));
+  const std::vector<unsigned> threads = order(5);
+  EXPECT_NE(std::vector<unsigned>(threads.begin(), threads.begin() + 64),
+            std::vector<unsigned>(threads.begin() + 64, threads.begin() + 128))
+      << "a barrier changes the order";
+}
+
+TEST_F(ExecutorTest, AWarpBarrierOrdersItsOwnWarpOnly) {
+  const auto kernel = [](unsigned distance) {
+    LCKV_SHARED(int32_t, values, 64);
+    values[threadIdx.x] = 1;
+    __syncwarp();
+    const int32_t other = values[threadIdx.x ^ distance];
+    __syncwarp();
+    values[threadIdx.x] = other + 1;
+  };
+  EXPECT_EQ(RunKernel("kernel", Shape(1, 64), [&] { kernel(31); }), kSuccess) << LastError();
+  EXPECT_EQ(RunKernel("kernel", Shape(1, 64), [&] { kernel(32); }), kError);
+  EXPECT_THAT(LastError(), HasSubstr("without a barrier"));
+}
+
+TEST_F(ExecutorTest, ReadsOfAWholeWarpAreOrderedBeforeALaterWrite) {
+  const auto kernel = [](bool synchronise) {
+    LCKV_SHARED(int32_t, value, 1);
+    if (threadIdx.x == 0) value[0] = 1;
+    __syncwarp();
+    const int32_t seen = value[0];
+    if (synchronise) __syncwarp();
+    if (threadIdx.x == 7) value[0] = seen + 1;
+  };
+  EXPECT_EQ(RunKernel("kernel", Shape(1, 32), [&] { kernel(true); }), kSuccess) << LastError();
+  EXPECT_EQ(RunKernel("kernel", Shape(1, 32), [&] { kernel(false); }), kError);
+}
+
+TEST_F(ExecutorTest, PlainAccessBesideAnAtomicOneIsReported) {
+  const auto kernel = [](bool plain) {
+    LCKV_SHARED(int32_t, value, 1);
+    if (threadIdx.x == 0) value[0] = 0;
+    __syncthreads();
+    if (plain && threadIdx.x == 3) value[0] = 5;
+    gpu::device::AtomicAdd(value + 0, 1);
+    __syncthreads();
+    EXPECT_EQ(int32_t{value[0]}, 32);
+  };
+  EXPECT_EQ(RunKernel("kernel", Shape(1, 32), [&] { kernel(false); }), kSuccess) << LastError();
+  EXPECT_EQ(RunKernel("kernel", Shape(1, 32), [&] { kernel(true); }), kError);
+  EXPECT_THAT(LastError(), HasSubstr("without a barrier"));
+}
+
+TEST_F(ExecutorTest, NarrowElementsAreApart) {
+  const auto kernel = [] {
+    LCKV_SHARED(uint8_t, bytes, 32);
+    bytes[threadIdx.x] = static_cast<uint8_t>(threadIdx.x);
+    EXPECT_EQ(uint8_t{bytes[threadIdx.x]}, threadIdx.x);
+  };
+  EXPECT_EQ(RunKernel("kernel", Shape(1, 32), kernel), kSuccess) << LastError();
+  const auto narrowed = [] {
+    LCKV_DYNAMIC_SHARED(float, words);
+    LCKV_DYNAMIC_SHARED(uint16_t, halves);
+  };
+  EXPECT_EQ(RunKernel("kernel", Shape(1, 1, 64), narrowed), kError);
+  EXPECT_THAT(LastError(), HasSubstr("smaller units"));
+}
+
+TEST_F(ExecutorTest, MisalignedVectorsAreReported) {
+  EXPECT_EQ(RunKernel("kernel", Shape(1, 1, 64),
+                      [] {
+                        LCKV_DYNAMIC_SHARED(float, words);
+                        gpu::device::Load16(words + 1);
+                      }),
+            kError);
+  EXPECT_THAT(LastError(), HasSubstr("misaligned address of shared memory"));
+  ClearError();
+  alignas(16) unsigned char bytes[32] = {};
+  EXPECT_EQ(RunKernel("kernel", Shape(1, 1), [&] { gpu::device::Store16(bytes + 8, {}); }), kError);
+  EXPECT_THAT(LastError(), HasSubstr("misaligned address of global memory"));
+}
+
+TEST_F(ExecutorTest, WhatHangsAfterAnErrorIsUnwound) {
+  int alive = 0;
+  struct Counted {
+    int* count;
+    explicit Counted(int* c) : count(c) { ++*count; }
+    ~Counted() { --*count; }
+  };
+  EXPECT_EQ(RunKernel("kernel", Shape(3, 64),
+                      [&] {
+                        const Counted counted(&alive);
+                        if (threadIdx.x == 9) Fail("does not like this");
+                        __syncthreads();
+                      }),
+            kError);
+  EXPECT_THAT(LastError(), HasSubstr("thread (9,0,0) does not like this"));
+  EXPECT_EQ(alive, 0);
+  ClearError();
+  EXPECT_EQ(RunKernel("kernel", Shape(3, 64), [] { __syncthreads(); }), kSuccess);
+}
+
+#if defined(__SANITIZE_ADDRESS__)
+TEST_F(ExecutorTest, GlobalMemoryIsWatchedByASan) {
+  const auto overrun = [] {
+    std::vector<float> values(32);
+    float* const data = values.data();
+    RunKernel("kernel", Shape(1, 33), [data] { data[threadIdx.x] = 1.0f; });
+  };
+  EXPECT_DEATH(overrun(), "heap-buffer-overflow");
+}
+#endif
+
 TEST_F(ExecutorTest, ImpossibleLaunches) {
   const auto nothing = [] {};
   EXPECT_EQ(RunKernel("kernel", Shape(1, 1025), nothing), kError);
@@ -142,6 +331,8 @@ TEST_F(ExecutorTest, ImpossibleLaunches) {
   EXPECT_EQ(RunKernel("kernel", Shape(0, 32), nothing), kError);
   ClearError();
   EXPECT_EQ(RunKernel("kernel", {{1, 65536, 1}, {1, 1, 1}, 0}, nothing), kError);
+  ClearError();
+  EXPECT_EQ(RunKernel("kernel", Shape(1, 32, kMaxDynamicSharedBytes + 1), nothing), kError);
 }
 
 }  // namespace
