@@ -4,8 +4,8 @@
 // compiler, under which the same .cu files become the kernels of the simulated GPU (tests/simt).
 //
 // Arithmetic goes through these functions: each is one operation with IEEE rounding, the same bits
-// on every device and in the simulation, never contracted. Exp and Log are the exceptions: their
-// last bits differ between the device's and the host's library.
+// on every device and in the simulation, never contracted. Exp is the exception: its last bit
+// differs between the device's and the host's library.
 //
 // Shared memory is named by arrays and by SharedPointer<T>, which `array + index` gives; kernels
 // write no T* for it. Beside the functions below they use threadIdx, blockIdx, blockDim, gridDim,
@@ -51,6 +51,7 @@ LCKV_DEVICE inline float Min(float a, float b) { return fminf(a, b); }
 LCKV_DEVICE inline float Abs(float a) { return fabsf(a); }
 LCKV_DEVICE inline float Floor(float a) { return floorf(a); }
 LCKV_DEVICE inline float Exp(float a) { return expf(a); }
+// Last bits as with Exp.
 LCKV_DEVICE inline float Log(float a) { return logf(a); }
 LCKV_DEVICE inline float FloatOf(uint32_t bits) { return __uint_as_float(bits); }
 LCKV_DEVICE inline uint32_t BitsOf(float value) { return __float_as_uint(value); }

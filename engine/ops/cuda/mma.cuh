@@ -59,7 +59,7 @@ LCKV_DEVICE inline void LoadMatricesTransposed(uint32_t (&out)[4],
 // So LoadMatrices of a's quarters upper left, lower left, upper right, lower right gives a, and
 // LoadMatrices of two 8x8 blocks of b stored as [8 n][16 k] gives b[0], b[1] (Transposed: stored as
 // [16 k][8 n]). The device does not say how it rounds within the sum: last bits may differ from the
-// simulation, which rounds the exact sum once.
+// simulation, which sums in double precision and rounds once.
 LCKV_DEVICE inline void MultiplyBf16(float (&sums)[4], const uint32_t (&a)[4],
                                      const uint32_t (&b)[2]) {
   asm volatile(
