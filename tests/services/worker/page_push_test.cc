@@ -51,7 +51,7 @@ TEST_F(PagePushTest, AskedForWhileItRunsAPushIsMadeAgain) {
 // While the bytes are on their way the session is cut, leaves, or loses the pages before them.
 TEST_F(PagePushTest, WhatWasOvertakenIsNotPublished) {
   const std::function<void(TestWorker&)> events[] = {
-      [](TestWorker& worker) { EXPECT_OK(worker.core.sync.Cut(*SessionOf(worker), 40)); },
+      [](TestWorker& worker) { EXPECT_OK(worker.core.sync.Cut(*SessionOf(worker), 60)); },
       [](TestWorker& worker) {
         std::optional<SessionClaim> claim =
             worker.core.store.ClaimIdle({kTenant, kSession}, SessionState::kEvicting);
@@ -124,11 +124,16 @@ TEST_F(PagePushTest, PagesOfAForgottenTurnAreReplaced) {
 // A worker that dies costs its successor at most as many tokens as lie between two checkpoints.
 TEST_F(PagePushTest, ARunningTurnIsCheckpointed) {
   TestWorker worker("w1", &cache_);
-  worker.engine.AllowTokens(20);
+  const auto await_tokens = [this](int tokens) {
+    const absl::Time end = absl::Now() + absl::Seconds(60);
+    while (Stored().tokens_size() < tokens && absl::Now() < end) std::this_thread::yield();
+    EXPECT_GE(Stored().tokens_size(), tokens);
+  };
+  worker.engine.AllowTokens(1);
   BackgroundTurn turn(&worker, Request("t1"));
-  const absl::Time end = absl::Now() + absl::Seconds(60);
-  while (Stored().tokens_size() < 20 + 16 && absl::Now() < end) std::this_thread::yield();
-  EXPECT_GE(Stored().tokens_size(), 20 + 16);
+  await_tokens(20 + 1);
+  worker.engine.AllowTokens(19);
+  await_tokens(20 + 16);
   EXPECT_EQ(Stored().committed_tokens(), 0u);
   worker.engine.AllowAll();
   EXPECT_OK(turn.Join());
