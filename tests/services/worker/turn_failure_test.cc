@@ -316,6 +316,26 @@ TEST_F(ResumeTest, ADraftOfAnotherInputIsCutOff) {
   EXPECT_THAT(turn_->Join(), StatusIs(absl::StatusCode::kAborted));
 }
 
+// The draft of a turn that nobody went on with leaves no trace when the session moves on.
+TEST_F(ResumeTest, ADraftThatIsNotTakenUpIsDropped) {
+  TestWorker dead("w1", &cache_);
+  RunIntoTheSecondTurn(dead);
+  ASSERT_OK(dead.core.push.Push(*dead.core.store.Find({kTenant, kSession})));
+  dead.WaitForPushes();
+  ASSERT_EQ(Stored().tokens_size(), 60 + 20 + 20);
+  TestWorker worker("w2", &cache_);
+  v1::PrefetchRequest prefetch;
+  prefetch.set_tenant(kTenant);
+  prefetch.set_session_id(kSession);
+  prefetch.set_takeover(true);
+  ASSERT_OK(worker.core.runner.Prefetch(prefetch, absl::InfiniteFuture()));
+  ASSERT_OK(worker.Offload());
+  EXPECT_EQ(Stored().tokens_size(), 60);
+  EXPECT_EQ(Stored().kv_tokens(), 60u);
+  dead.engine.AllowAll();
+  turn_.reset();
+}
+
 TEST_F(ResumeTest, ACompleteReplyIsOnlyCommitted) {
   const auto expected = Undisturbed({Request("t1"), Request("t2")});
   for (const bool checkpoint : {true, false}) {
