@@ -36,7 +36,7 @@ class StreamWriter : public grpc::ServerWriteReactor<Response> {
     {
       MutexLock lock(mu_);
       LCKV_CHECK(!end_.has_value());
-      if (gone_ || cancelled()) return WriteResult::kGone;
+      if (cancelled()) return WriteResult::kGone;
       if (queue_.size() + (writing_ ? 1 : 0) >= capacity_) return WriteResult::kFull;
       if (writing_) {
         queue_.push_back(std::move(message));
@@ -62,7 +62,8 @@ class StreamWriter : public grpc::ServerWriteReactor<Response> {
     this->Finish(*end_);
   }
 
-  // True once the client cancelled, its deadline passed, its connection broke or the server stops.
+  // True once the client cancelled, its deadline passed, its connection broke or the server stops:
+  // from the first write that fails at the latest.
   bool cancelled() const { return cancelled_.load(std::memory_order_acquire); }
 
  protected:
@@ -80,8 +81,11 @@ class StreamWriter : public grpc::ServerWriteReactor<Response> {
     {
       MutexLock lock(mu_);
       ended = end_.has_value();
-      if (!ok) gone_ = true;
-      if (gone_) queue_.clear();
+      if (!ok) {
+        // gRPC tells of the cancel as well, but perhaps later.
+        cancelled_.store(true, std::memory_order_release);
+        queue_.clear();
+      }
       write = !queue_.empty();
       if (write) {
         in_flight_ = std::move(queue_.front());
@@ -109,7 +113,6 @@ class StreamWriter : public grpc::ServerWriteReactor<Response> {
   Mutex mu_;
   std::deque<Response> queue_ ABSL_GUARDED_BY(mu_);
   bool writing_ ABSL_GUARDED_BY(mu_) = false;
-  bool gone_ ABSL_GUARDED_BY(mu_) = false;
   // Written once under mu_, and read without it by the one thread that then calls Finish.
   std::optional<grpc::Status> end_;
 };

@@ -186,5 +186,18 @@ TEST_F(StreamWriterTest, ServerStopCancelsTheStream) {
   EXPECT_FALSE(reader_->Finish().ok());
 }
 
+// The write may fail before gRPC says that the call was cancelled: the producer must not take the
+// client for one that is still there.
+TEST(StreamWriterAloneTest, AFailedWriteMeansThatTheClientIsGone) {
+  Events events;
+  TestWriter writer(&events);
+  ASSERT_TRUE(writer.Write(1));
+  ASSERT_TRUE(writer.Write(2));
+  EXPECT_FALSE(writer.cancelled());
+  static_cast<grpc::ServerWriteReactor<v1::DrainProgress>&>(writer).OnWriteDone(false);
+  EXPECT_TRUE(writer.cancelled());
+  EXPECT_EQ(writer.TryWrite(v1::DrainProgress()), WriteResult::kGone);
+}
+
 }  // namespace
 }  // namespace lckv

@@ -288,6 +288,10 @@ TEST_F(RelayTest, ASlowClientHoldsTheWorkerBack) {
   context.TryCancel();
   end.wait();
   EXPECT_LT(written, kFrames);
+  EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::CANCELLED);
+  // It is no broken stream that another call continues.
+  gateway_->Drain(absl::Now() + absl::Seconds(60));
+  EXPECT_EQ(worker.requests().size(), 1u);
 }
 
 TEST_F(RelayTest, RefusesTurnsBeyondItsBound) {
