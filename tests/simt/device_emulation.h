@@ -76,35 +76,37 @@ inline uint32_t BitsOf(float value) {
 
 // What lane `from` passed to the operation.
 template <typename T>
-T Exchanged(const simt::WarpOperation& operation, T value, int32_t from) {
+[[gnu::always_inline]] inline T Exchanged(const simt::WarpOperation& operation, T value,
+                                          int32_t from) {
   static_assert(sizeof(T) == 4 && std::is_arithmetic_v<T>);
-  simt::LaneWords mine = {};
-  std::memcpy(mine.data(), &value, sizeof(value));
+  uint32_t mine;
+  std::memcpy(&mine, &value, sizeof(value));
   if (from < 0 || from >= simt::kWarpSize || (operation.lanes >> from & 1u) == 0) {
     simt::Fail(std::string("calls ") + operation.name + ", which reads lane " +
                std::to_string(from) + ", not one of those that call");
   }
-  const simt::LaneWords* const all = simt::Exchange(operation, mine, 1);
+  const simt::LaneWords* const all = simt::Exchange(operation, &mine, 1);
   std::memcpy(&value, all[from].data(), sizeof(value));
   return value;
 }
 template <typename T>
-T ShuffleXor(T value, int32_t distance, uint32_t lanes = kAllLanes) {
+[[gnu::always_inline]] inline T ShuffleXor(T value, int32_t distance, uint32_t lanes = kAllLanes) {
   return Exchanged({"ShuffleXor", lanes, distance}, value, simt::Lane() ^ distance);
 }
 template <typename T>
-T ShuffleDown(T value, int32_t distance, uint32_t lanes = kAllLanes) {
+[[gnu::always_inline]] inline T ShuffleDown(T value, int32_t distance, uint32_t lanes = kAllLanes) {
   const int32_t from = simt::Lane() + distance;
   return Exchanged({"ShuffleDown", lanes, distance}, value,
                    from < simt::kWarpSize ? from : simt::Lane());
 }
 template <typename T>
-T Shuffle(T value, int32_t lane, uint32_t lanes = kAllLanes) {
+[[gnu::always_inline]] inline T Shuffle(T value, int32_t lane, uint32_t lanes = kAllLanes) {
   return Exchanged({"Shuffle", lanes, 0}, value, lane);
 }
 
 inline uint32_t Ballot(bool yes, uint32_t lanes = kAllLanes) {
-  const simt::LaneWords* const all = simt::Exchange({"a vote", lanes, 0}, {yes ? 1u : 0u}, 1);
+  const uint32_t mine = yes ? 1 : 0;
+  const simt::LaneWords* const all = simt::Exchange({"a vote", lanes, 0}, &mine, 1);
   uint32_t ballot = 0;
   for (int lane = 0; lane < simt::kWarpSize; ++lane) {
     if ((lanes >> lane & 1u) != 0) ballot |= all[lane][0] << lane;

@@ -45,7 +45,7 @@ struct Thread {
   FiberPool::Worker* worker = nullptr;  // null: not begun
   int barrier_line = 0;
   WarpOperation operation;
-  LaneWords words = {};
+  LaneWords words = {};  // for the operation
   size_t num_words = 0;
   Snapshot* snapshot = nullptr;  // of the last operation
   std::vector<Copy> copies;      // under way
@@ -86,12 +86,12 @@ class Executor {
   void ClearError() { error_.clear(); }
   void SetSeed(uint64_t seed) { random_ = seed * 0x9e3779b97f4a7c15u + 1; }
 
-  // The rest is called on a fiber.
-  int lane() const { return running_ % kWarpSize; }
+  // The rest is called on a fiber; inline where threads wait most (see FiberPool).
   [[noreturn]] void Fail(const std::string& what);
-  void SyncThreads(int line);
+  [[gnu::always_inline]] void SyncThreads(int line);
   void MaybeSwitch();
-  const LaneWords* Exchange(const WarpOperation& operation, const LaneWords& mine, size_t words);
+  [[gnu::always_inline]] const LaneWords* Exchange(const WarpOperation& operation,
+                                                   const uint32_t* mine, size_t num_words);
   void SyncWarp(uint32_t lanes);
   const SharedArea& Shared(const void* tag, size_t bytes, size_t unit_bytes);
   void CheckAccess(const SharedArea& area, size_t offset, size_t size, Access access);
@@ -119,7 +119,8 @@ class Executor {
   void ReleaseWarp(Warp& warp, uint32_t lanes);
 
   // On a fiber: others run until the thread is ready again.
-  void Wait(State state);
+  [[gnu::always_inline]] void Wait(State state);
+  [[noreturn]] void FailForLanes(const WarpOperation& operation);
   void SetRunning(int thread);
   Thread& thread() { return threads_[static_cast<size_t>(running_)]; }
   Warp& warp() { return warps_[static_cast<size_t>(running_ / kWarpSize)]; }
@@ -219,7 +220,7 @@ void Executor::StartBlock(const LaunchShape& shape, const Index3& block) {
     const auto n = static_cast<unsigned>(i);
     const Index3 index = {n % shape.block.x, n / shape.block.x % shape.block.y,
                           n / shape.block.x / shape.block.y};
-    thread.view = {index, block, shape.block, shape.grid};
+    thread.view = {index, block, shape.block, shape.grid, static_cast<int>(i % kWarpSize)};
     thread.state = State::kReady;
     thread.worker = nullptr;
     thread.snapshot = nullptr;
@@ -270,12 +271,12 @@ void Executor::SetRunning(int i) {
   running_thread = &threads_[static_cast<size_t>(i)].view;
 }
 
-void Executor::Wait(State state) {
+inline void Executor::Wait(State state) {
   thread().state = state;
   fibers_.Suspend();
 }
 
-void Executor::SyncThreads(int line) {
+inline void Executor::SyncThreads(int line) {
   thread().barrier_line = line;
   ++at_barrier_;
   Wait(State::kAtBarrier);
@@ -304,27 +305,30 @@ void Executor::MaybeSwitch() {
   Wait(State::kReady);
 }
 
-const LaneWords* Executor::Exchange(const WarpOperation& operation, const LaneWords& mine,
-                                    size_t words) {
-  if ((operation.lanes >> lane() & 1u) == 0) {
-    Fail(std::string("calls ") + operation.name + " for other lanes than its own");
-  }
-  if ((operation.lanes & ~warp().existing) != 0) {
-    Fail(std::string("calls ") + operation.name + " for lanes that the block does not have");
+void Executor::FailForLanes(const WarpOperation& operation) {
+  const bool others = (operation.lanes >> Lane() & 1u) == 0;
+  Fail(std::string("calls ") + operation.name +
+       (others ? " for other lanes than its own" : " for lanes that the block does not have"));
+}
+
+inline const LaneWords* Executor::Exchange(const WarpOperation& operation, const uint32_t* mine,
+                                           size_t num_words) {
+  if ((operation.lanes >> Lane() & 1u) == 0 || (operation.lanes & ~warp().existing) != 0) {
+    FailForLanes(operation);
   }
   Thread& self = thread();
   if (self.snapshot != nullptr) --self.snapshot->readers;
   self.snapshot = nullptr;
   self.operation = operation;
-  self.words = mine;
-  self.num_words = words;
-  warp().waiting |= 1u << lane();
+  std::copy_n(mine, num_words, self.words.begin());
+  self.num_words = num_words;
+  warp().waiting |= 1u << Lane();
   bool together = (operation.lanes & ~warp().waiting) == 0;
   for (int other = 0; other < kWarpSize && together; ++other) {
     if ((operation.lanes >> other & 1u) == 0) continue;
     const WarpOperation& theirs = LaneOf(other).operation;
     together = theirs.lanes == operation.lanes && theirs.detail == operation.detail &&
-               std::strcmp(theirs.name, operation.name) == 0;
+               (theirs.name == operation.name || std::strcmp(theirs.name, operation.name) == 0);
   }
   if (together) ReleaseWarp(warp(), operation.lanes);
   Wait(together ? State::kReady : State::kInWarpOperation);
@@ -349,10 +353,10 @@ void Executor::ReleaseWarp(Warp& warp, uint32_t lanes) {
 
 void Executor::SyncWarp(uint32_t lanes) {
   const bool whole = lanes == warp().existing;
-  const LaneWords epoch = {warp().epoch + 1};
-  Exchange({"__syncwarp", lanes, 0}, epoch, 0);
+  const uint32_t next_epoch = warp().epoch + 1;
+  Exchange({"__syncwarp", lanes, 0}, nullptr, 0);
   // The first to go on says for all that a new epoch has begun.
-  if (whole) warp().epoch = epoch[0];
+  if (whole) warp().epoch = next_epoch;
 }
 
 const SharedArea& Executor::Shared(const void* tag, size_t bytes, size_t unit_bytes) {
@@ -364,8 +368,9 @@ const SharedArea& Executor::Shared(const void* tag, size_t bytes, size_t unit_by
 void Executor::CheckAccess(const SharedArea& area, size_t offset, size_t size, Access access) {
   const int warp = running_ / kWarpSize;
   const Toucher by = {running_, warp, warps_[static_cast<size_t>(warp)].epoch};
-  const std::string wrong = shared_.Check(area, offset, size, access, by);
-  if (!wrong.empty()) Fail(wrong);
+  const SharedMemoryOfBlock::Fault fault = shared_.Check(area, offset, size, access, by);
+  if (fault == SharedMemoryOfBlock::Fault::kNone) return;
+  Fail(SharedMemoryOfBlock::Describe(fault, area, offset, access));
 }
 
 void Executor::CopyAsync(const SharedArea& area, size_t offset, const void* from, bool valid) {
@@ -443,16 +448,15 @@ const std::string& LastError() { return Executor::Get().error(); }
 void ClearError() { Executor::Get().ClearError(); }
 void SetSeed(uint64_t seed) { Executor::Get().SetSeed(seed); }
 void Fail(const std::string& what) { Executor::Get().Fail(what); }
-int Lane() { return Executor::Get().lane(); }
 void SyncThreads(int line) { Executor::Get().SyncThreads(line); }
 void MaybeSwitch() { Executor::Get().MaybeSwitch(); }
-const LaneWords* Exchange(const WarpOperation& operation, const LaneWords& mine, size_t words) {
-  return Executor::Get().Exchange(operation, mine, words);
+const LaneWords* Exchange(const WarpOperation& operation, const uint32_t* mine, size_t num_words) {
+  return Executor::Get().Exchange(operation, mine, num_words);
 }
 void SyncWarp(uint32_t lanes) { Executor::Get().SyncWarp(lanes); }
 uint32_t ShuffleXorBits(uint32_t value, int distance) {
   if (distance < 0 || distance >= kWarpSize) Fail("shuffles by " + std::to_string(distance));
-  const LaneWords* const all = Exchange({"ShuffleXor", 0xffffffffu, distance}, {value}, 1);
+  const LaneWords* const all = Exchange({"ShuffleXor", 0xffffffffu, distance}, &value, 1);
   return all[Lane() ^ distance][0];
 }
 const SharedArea& SharedMemory(const void* tag, size_t bytes, size_t unit_bytes) {

@@ -56,12 +56,12 @@ void SetSeed(uint64_t seed);
 
 struct ThreadView {
   Index3 thread_idx, block_idx, block_dim, grid_dim;
+  int lane = 0;  // the thread's number in its warp
 };
 extern const ThreadView* running_thread;
 inline const ThreadView& Self() { return *running_thread; }
 
-// The thread's number in its warp.
-int Lane();
+inline int Lane() { return running_thread->lane; }
 
 // Ends the launch with an error that names the thread: "… `what`". Does not return.
 [[noreturn]] void Fail(const std::string& what);
@@ -78,9 +78,9 @@ struct WarpOperation {
   int32_t detail = 0;
 };
 using LaneWords = std::array<uint32_t, 8>;
-// What every lane in `lanes` passed (the first `words`), by lane number; valid until the thread's
-// next operation.
-const LaneWords* Exchange(const WarpOperation& operation, const LaneWords& mine, size_t words);
+// What every lane in `lanes` passed (`num_words` at `mine`, at most a LaneWords), by lane number;
+// valid until the thread's next operation.
+const LaneWords* Exchange(const WarpOperation& operation, const uint32_t* mine, size_t num_words);
 void SyncWarp(uint32_t lanes);
 
 // The value that lane `lane ^ distance` of the warp passed. All lanes of the warp must call.

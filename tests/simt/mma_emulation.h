@@ -4,7 +4,6 @@
 // are described there.
 
 #include <cstdint>
-#include <cstring>
 
 #include "tests/simt/executor.h"
 #include "tests/simt/shared_array.h"
@@ -26,9 +25,7 @@ void CopyAsyncWait() {
 // A lane reads the row that it names; then each takes its parts of all rows.
 inline const simt::LaneWords* ExchangeRows(const char* name, SharedPointer<const uint16_t> row) {
   const Vec16 values = Load16(row);
-  simt::LaneWords mine = {};
-  std::memcpy(mine.data(), values.words, sizeof(values.words));
-  return simt::Exchange({name, kAllLanes, 0}, mine, 4);
+  return simt::Exchange({name, kAllLanes, 0}, values.words, 4);
 }
 inline void LoadMatrices(uint32_t (&out)[4], SharedPointer<const uint16_t> row) {
   const simt::LaneWords* const rows = ExchangeRows("LoadMatrices", row);
@@ -50,7 +47,7 @@ inline void LoadMatricesTransposed(uint32_t (&out)[4], SharedPointer<const uint1
 }
 
 inline void MultiplyBf16(float (&sums)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
-  const simt::LaneWords mine = {a[0], a[1], a[2], a[3], b[0], b[1]};
+  const uint32_t mine[6] = {a[0], a[1], a[2], a[3], b[0], b[1]};
   const simt::LaneWords* const all = simt::Exchange({"MultiplyBf16", kAllLanes, 0}, mine, 6);
   const int lane = simt::Lane();
   const auto half = [](uint32_t word, int high) {

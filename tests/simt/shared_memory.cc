@@ -29,49 +29,15 @@ const SharedArea* SharedMemoryOfBlock::Find(const void* tag, size_t bytes, size_
   return &array.area;
 }
 
-void SharedMemoryOfBlock::Set(Mark& mark, const Toucher& by) const {
-  const auto warp = static_cast<int16_t>(by.warp);
-  if (ComesBefore(mark, by)) {
-    mark.thread = static_cast<int16_t>(by.thread);
-    mark.warp = warp;
-  } else {
-    mark.thread = kSeveral;
-    if (mark.warp != warp) mark.warp = kSeveral;
+std::string SharedMemoryOfBlock::Describe(Fault fault, const SharedArea& area, size_t offset,
+                                          Access access) {
+  const std::string byte = " shared byte " + std::to_string(static_cast<int64_t>(offset));
+  if (fault == Fault::kOutside) return "touches" + byte + " of " + std::to_string(area.bytes);
+  if (fault == Fault::kCopyUnderWay) {
+    return "touches" + byte + ", where an asynchronous copy has not been waited for";
   }
-  mark.epoch = epoch_;
-  mark.warp_epoch = by.warp_epoch;
-}
-
-bool SharedMemoryOfBlock::CheckCell(Cell& cell, Access access, const Toucher& by) const {
-  bool right = ComesBefore(cell.write, by);
-  if (access != Access::kRead) right = right && ComesBefore(cell.read, by);
-  if (access != Access::kAtomic) right = right && ComesBefore(cell.atomic, by);
-  Set(access == Access::kRead    ? cell.read
-      : access == Access::kWrite ? cell.write
-                                 : cell.atomic,
-      by);
-  return right;
-}
-
-std::string SharedMemoryOfBlock::Check(const SharedArea& area, size_t offset, size_t size,
-                                       Access access, const Toucher& by) {
-  if (offset > area.bytes || size > area.bytes - offset) {
-    return "touches shared byte " + std::to_string(static_cast<int64_t>(offset)) + " of " +
-           std::to_string(area.bytes);
-  }
-  Cell* const cells = static_cast<Cell*>(area.cells);
-  const size_t last = (offset + size - 1) >> area.unit_shift;
-  for (size_t i = offset >> area.unit_shift; i <= last; ++i) {
-    if (cells[i].block_of_copy == block_) {
-      return "touches shared byte " + std::to_string(i << area.unit_shift) +
-             ", where an asynchronous copy has not been waited for";
-    }
-    if (CheckCell(cells[i], access, by)) continue;
-    return std::string(access == Access::kRead ? "reads" : "writes") + " shared byte " +
-           std::to_string(i << area.unit_shift) +
-           ", which another thread touches without a barrier between";
-  }
-  return "";
+  return (access == Access::kRead ? "reads" : "writes") + byte +
+         ", which another thread touches without a barrier between";
 }
 
 void SharedMemoryOfBlock::SetUnderWay(const SharedArea& area, size_t offset, bool under_way) {
