@@ -382,9 +382,7 @@ void Executor::CopyAsync(const SharedArea& area, size_t offset, const void* from
 void Executor::CopyAsyncWait(uint32_t groups_under_way) {
   std::vector<Copy>& copies = thread().copies;
   const uint32_t committed = thread().copy_group;
-  const auto waits = [=](const Copy& copy) {
-    return copy.group < committed && committed - copy.group > groups_under_way;
-  };
+  const auto waits = [=](const Copy& copy) { return committed - copy.group > groups_under_way; };
   for (const Copy& copy : copies) {
     if (!waits(copy)) continue;
     shared_.SetUnderWay(*copy.to, copy.offset, false);

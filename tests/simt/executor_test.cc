@@ -264,6 +264,54 @@ TEST_F(ExecutorTest, PlainAccessBesideAnAtomicOneIsReported) {
   EXPECT_THAT(LastError(), HasSubstr("without a barrier"));
 }
 
+// A shuffle brings the lanes together in time but orders no memory, so each rule is seen at work
+// whatever the order of threads.
+TEST_F(ExecutorTest, AWriteAfterOthersHaveReadIsReported) {
+  const auto kernel = [] {
+    LCKV_SHARED(int32_t, value, 1);
+    const int32_t seen = value[0];
+    gpu::device::ShuffleXor(seen, 1);
+    if (threadIdx.x == 7) value[0] = 1;
+  };
+  EXPECT_EQ(RunKernel("kernel", Shape(1, 32), kernel), kError);
+  EXPECT_THAT(LastError(), HasSubstr("thread (7,0,0) writes shared byte 0"));
+}
+
+TEST_F(ExecutorTest, APlainReadAfterAtomicsOfOthersIsReported) {
+  const auto kernel = [] {
+    LCKV_SHARED(int32_t, value, 1);
+    gpu::device::AtomicAdd(value + 0, 1);
+    gpu::device::All(true);
+    if (threadIdx.x == 7) gpu::device::AtomicAdd(value + 0, value[0]);
+  };
+  EXPECT_EQ(RunKernel("kernel", Shape(1, 32), kernel), kError);
+  EXPECT_THAT(LastError(), HasSubstr("thread (7,0,0) reads shared byte 0"));
+}
+
+TEST_F(ExecutorTest, ABarrierOfPartOfAWarpOrdersNothing) {
+  const auto kernel = [] {
+    LCKV_SHARED(int32_t, values, 32);
+    values[threadIdx.x] = 1;
+    SyncWarp(threadIdx.x < 16 ? 0x0000ffffu : 0xffff0000u);
+    const int32_t other = values[threadIdx.x ^ 1u];
+    (void)other;
+  };
+  EXPECT_EQ(RunKernel("kernel", Shape(1, 32), kernel), kError);
+  EXPECT_THAT(LastError(), HasSubstr("without a barrier"));
+}
+
+TEST_F(ExecutorTest, LanesThatNameDifferentLanesAreReported) {
+  for (uint64_t seed = 1; seed < 10; ++seed) {
+    SetSeed(seed);
+    const auto kernel = [] {
+      if (threadIdx.x < 3) gpu::device::Any(true, threadIdx.x == 0 ? 0xfu : 0x7u);
+    };
+    EXPECT_EQ(RunKernel("kernel", Shape(1, 4), kernel), kError);
+    EXPECT_THAT(LastError(), HasSubstr("3 in a warp operation"));
+    ClearError();
+  }
+}
+
 TEST_F(ExecutorTest, NarrowElementsAreApart) {
   const auto kernel = [] {
     LCKV_SHARED(uint8_t, bytes, 32);
