@@ -8,7 +8,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "engine/ops/kv_table.h"
+#include "engine/ops/op_params.h"
 #include "engine/tensor/dtype.h"
 #include "engine/tensor/host_matrix.h"
 
@@ -51,26 +51,13 @@ class LinearWeight {
   virtual size_t size_bytes() const = 0;
 };
 
-// Every pointer in a parameter struct is backend memory (DeviceBuffer), float32 unless it says
-// otherwise, row-major without padding; `rows` may be 0, and then the op does nothing. Outputs
-// never overlap inputs unless the op says so.
+// As in op_params.h; these two need a LinearWeight.
 
 // out[r] = row tokens[r] of `table`. Shapes: tokens int32 [rows], out [rows][table.in_features].
 struct EmbedParams {
   const LinearWeight* table;
   const int32_t* tokens;  // each in [0, table.out_features): the caller has checked
   int32_t rows;
-  float* out;
-};
-
-// out[r] = x[r] / sqrt(mean(x[r]^2) + eps) * weight. Shapes: x, out [rows][size], weight [size].
-// out may be x.
-struct RmsNormParams {
-  const float* x;
-  const float* weight;
-  float eps;
-  int32_t rows;
-  int32_t size;
   float* out;
 };
 
@@ -83,87 +70,6 @@ struct LinearParams {
   int32_t rows;
   bool accumulate;  // add to what `out` holds (the residual stream): out + (W x + bias), in this
                     // order
-  float* out;
-};
-
-// Rotates `heads` heads of each row in place, pairs (i, i + head_dim/2) by the angle positions[r] *
-// frequency[i]. Shapes: x [rows][heads][head_dim], positions int32 [rows]; cos_sin
-// [max_positions][head_dim] = cos of the head_dim/2 angles, then their sines.
-struct RopeParams {
-  float* x;
-  const int32_t* positions;
-  const float* cos_sin;
-  int32_t rows;
-  int32_t heads;
-  int32_t head_dim;
-};
-
-// Writes K and V of each row, rounded to `dtype` (nearest even), to its sequence's own pages. k is
-// already rotated. Shapes: k, v [rows][kv_heads][head_dim], positions int32 [rows], table_of_row
-// int32 [rows] -> tables.
-struct StoreKvParams {
-  const float* k;
-  const float* v;
-  const int32_t* positions;
-  const int32_t* table_of_row;
-  const KvTable* tables;
-  KvShape shape;
-  DType dtype;
-  int32_t rows;
-};
-
-// Scaled dot-product attention over stored K/V with grouped query heads (query head h reads kv head
-// h / (heads / kv_heads)): row r at position p sees the positions j with
-//   j < visible_end of its table,  j < p if nodiag else j <= p,  and j > p - window if window > 0.
-// Nothing visible: the output is zero. Scores and sums are float32 in an order that depends on p
-// and the visible range only. Shapes: q, out [rows][heads][head_dim]; positions, table_of_row int32
-// [rows].
-struct AttentionParams {
-  const float* q;
-  const int32_t* positions;
-  const int32_t* table_of_row;
-  const KvTable* tables;
-  KvShape shape;
-  DType dtype;
-  int32_t rows;
-  int32_t heads;
-  int32_t window;  // 0: none
-  bool nodiag;
-  float scale;
-  int32_t max_position;  // the largest of `positions`: sizes the scratch
-  float* out;
-};
-
-// out[r][i] = silu(gate[r][i]) * up[r][i], silu(x) = x / (1 + exp(-x)). Shapes [rows][size]. out
-// may be gate.
-struct SwiGluParams {
-  const float* gate;
-  const float* up;
-  int32_t rows;
-  int32_t size;
-  float* out;
-};
-
-// The relative change of one pass: for each row  ||new - old||_2 / max(||new||_2, tiny)  over K and
-// V of all kv heads (stored values), old in `previous`, new in `current` (own pages of both
-// tables). out [rows].
-struct KvChangeParams {
-  const int32_t* positions;
-  const int32_t* table_of_row;
-  const KvTable* previous;
-  const KvTable* current;
-  KvShape shape;
-  DType dtype;
-  int32_t rows;
-  float* out;
-};
-
-// Copies rows: out[i] = x[indices[i]]. Shapes: x [*][size], indices int32 [rows], out [rows][size].
-struct GatherRowsParams {
-  const float* x;
-  const int32_t* indices;
-  int32_t rows;
-  int32_t size;
   float* out;
 };
 

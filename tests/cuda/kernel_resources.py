@@ -78,7 +78,7 @@ def compile_kernels(nvcc, root, source, arch):
 def render(version, kernels):
     lines = ["# CUDA kernels", "",
              "What each kernel takes, from the compiler's report; written by `tests/cuda/kernel_resources.py --update`. Occupancy counts",
-             "registers, threads and static shared memory: attention adds dynamic shared memory by model (`AttentionSharedBytes`).", "",
+             "registers, threads and static shared memory: attention adds dynamic shared memory by model (`SharedLayout`).", "",
              f"nvcc {version}", "", "| kernel | architecture | threads | registers | shared bytes | occupancy |",
              "| --- | --- | --- | --- | --- | --- |"]
     for k in sorted(kernels, key=lambda kernel: (kernel["name"], kernel["arch"])):

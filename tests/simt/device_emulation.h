@@ -16,7 +16,6 @@
 #include "tests/simt/shared_array.h"
 
 #define LCKV_DEVICE
-#define LCKV_HOST_DEVICE
 #define __global__
 #define __launch_bounds__(threads)
 #define LCKV_SHARED(type, name, count) \

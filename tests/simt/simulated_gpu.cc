@@ -4,8 +4,7 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "engine/ops/cuda/gpu_api.h"
-#include "engine/ops/cuda/kernels.h"
+#include "engine/ops/cuda/api_table.h"
 #include "tests/simt/executor.h"
 
 namespace lckv::gpu {
@@ -67,36 +66,20 @@ int CopyToHost(Device* device, void* to_host, const void* from, uint64_t bytes) 
   return Synchronize(device);
 }
 
-template <typename Args, int (*kLaunch)(const Args&, Stream)>
-int Queue(Device* /*device*/, const Args* args) {
-  return kLaunch(*args, nullptr);
-}
-
-const GpuApi kApi = {
-    kApiVersion,
-    sizeof(GpuApi),
-    &ErrorText,
-    &DeviceCount,
-    &Open,
-    &Close,
-    &Info,
-    &Allocate,
-    &Free,
-    &CopyToDevice,
-    &CopyToHost,
-    &Synchronize,
-    &Queue<EmbedArgs, &LaunchEmbed>,
-    &Queue<RmsNormArgs, &LaunchRmsNorm>,
-    &Queue<LinearArgs, &LaunchLinear>,
-    &Queue<RopeArgs, &LaunchRope>,
-    &Queue<StoreKvArgs, &LaunchStoreKv>,
-    &Queue<AttentionArgs, &LaunchAttention>,
-    &Queue<SwiGluArgs, &LaunchSwiGlu>,
-    &Queue<KvChangeArgs, &LaunchKvChange>,
-    &Queue<GatherRowsArgs, &LaunchGatherRows>,
-};
+const GpuApi kApi = WithOps({.error_text = &ErrorText,
+                             .device_count = &DeviceCount,
+                             .open = &Open,
+                             .close = &Close,
+                             .info = &Info,
+                             .allocate = &Allocate,
+                             .free = &Free,
+                             .copy_to_device = &CopyToDevice,
+                             .copy_to_host = &CopyToHost,
+                             .synchronize = &Synchronize});
 
 }  // namespace
+
+Stream StreamOf(Device* /*device*/) { return nullptr; }
 
 extern "C" __attribute__((visibility("default"))) const GpuApi* lckv_gpu_api() { return &kApi; }
 

@@ -6,9 +6,9 @@
 
 #include "engine/ops/cuda/formats.cuh"
 #include "engine/ops/cuda/kernels.h"
-#include "engine/ops/cuda/kv_address.cuh"
 #include "engine/ops/cuda/launch.cuh"
 #include "engine/ops/cuda/reduce.cuh"
+#include "engine/ops/kv_address.h"
 
 namespace lckv::gpu {
 namespace {
@@ -46,25 +46,36 @@ struct Block {
   int32_t thread;
 };
 
-LCKV_DEVICE const uint8_t* KeyAt(const AttentionArgs& args, const Block& block, int32_t position) {
-  return KvPage(*block.table, args.shape, position) +
-         KvKeyOffset(args.shape, block.kv_head, position, ElementBytes(args.format));
+// The kChunk positions from `first` on, and those of all that the row sees.
+struct Chunk {
+  int32_t first;
+  KvRange visible;
+
+  LCKV_DEVICE bool Sees(int32_t slot) const {
+    return first + slot >= visible.begin && first + slot < visible.end;
+  }
+};
+
+LCKV_DEVICE const uint8_t* KeyAt(const AttentionParams& args, const Block& block,
+                                 int32_t position) {
+  return KvKey(KvPage(*block.table, args.shape, position), args.shape, block.kv_head, position,
+               ElementBytes(args.dtype));
 }
 
-// weights[g][j] = scaled score of position chunk + j, for begin <= chunk + j < end. A warp takes a
+// weights[g][j] = scaled score of the chunk's position j, where the row sees it. A warp takes a
 // key, its lanes parts of the head.
 template <typename Shared>
-LCKV_DEVICE void Scores(const AttentionArgs& args, const Block& block, const SharedLayout& layout,
-                        int32_t chunk, int32_t begin, int32_t end, Shared& shared) {
+LCKV_DEVICE void Scores(const AttentionParams& args, const Block& block, const SharedLayout& layout,
+                        const Chunk& chunk, Shared& shared) {
   const int32_t head_dim = args.shape.head_dim;
   const int32_t lane = block.thread % kWarp;
   for (int32_t j = block.thread / kWarp; j < kChunk; j += kWarps) {
-    if (chunk + j < begin || chunk + j >= end) continue;
-    const uint8_t* key = KeyAt(args, block, chunk + j);
+    if (!chunk.Sees(j)) continue;
+    const uint8_t* key = KeyAt(args, block, chunk.first + j);
     for (int32_t g = 0; g < block.group; ++g) {
       float dot = 0;
       for (int32_t i = lane; i < head_dim; i += kWarp) {
-        dot = device::Fma(shared[layout.q + g * head_dim + i], LoadKv(key, args.format, i), dot);
+        dot = device::Fma(shared[layout.q + g * head_dim + i], LoadKv(key, args.dtype, i), dot);
       }
       dot = WarpSum(dot);
       if (lane == 0) shared[layout.weights + g * kChunk + j] = device::Mul(dot, args.scale);
@@ -75,19 +86,19 @@ LCKV_DEVICE void Scores(const AttentionArgs& args, const Block& block, const Sha
 // Scores of the chunk become weights relative to its largest; then how the chunk joins what came
 // before. A warp takes a query head.
 template <typename Shared>
-LCKV_DEVICE void Softmax(const Block& block, const SharedLayout& layout, int32_t chunk,
-                         int32_t begin, int32_t end, Shared& shared) {
+LCKV_DEVICE void Softmax(const Block& block, const SharedLayout& layout, const Chunk& chunk,
+                         Shared& shared) {
   const int32_t lane = block.thread % kWarp;
   for (int32_t g = block.thread / kWarp; g < block.group; g += kWarps) {
     float largest = kMinusInfinity;
     for (int32_t j = lane; j < kChunk; j += kWarp) {
-      if (chunk + j < begin || chunk + j >= end) continue;
+      if (!chunk.Sees(j)) continue;
       largest = device::Max(largest, shared[layout.weights + g * kChunk + j]);
     }
     largest = WarpMax(largest);
     float total = 0;
     for (int32_t j = lane; j < kChunk; j += kWarp) {
-      if (chunk + j < begin || chunk + j >= end) continue;
+      if (!chunk.Sees(j)) continue;
       const float weight =
           device::Exp(device::Sub(shared[layout.weights + g * kChunk + j], largest));
       shared[layout.weights + g * kChunk + j] = weight;
@@ -108,16 +119,17 @@ LCKV_DEVICE void Softmax(const Block& block, const SharedLayout& layout, int32_t
 
 // sums[g][i] = sums * keep + (the chunk's weighted values) * add. A thread takes values (g, i).
 template <typename Shared>
-LCKV_DEVICE void Values(const AttentionArgs& args, const Block& block, const SharedLayout& layout,
-                        int32_t chunk, int32_t begin, int32_t end, Shared& shared) {
+LCKV_DEVICE void Values(const AttentionParams& args, const Block& block, const SharedLayout& layout,
+                        const Chunk& chunk, Shared& shared) {
   const int32_t head_dim = args.shape.head_dim;
   for (int32_t index = block.thread; index < block.group * head_dim; index += kThreads) {
     const int32_t g = index / head_dim;
     float sum = 0;
-    for (int32_t position = max(chunk, begin); position < min(chunk + kChunk, end); ++position) {
-      const uint8_t* value = KeyAt(args, block, position) + args.shape.value_offset_bytes;
-      sum = device::Fma(shared[layout.weights + g * kChunk + position - chunk],
-                        LoadKv(value, args.format, index % head_dim), sum);
+    const int32_t end = min(chunk.first + kChunk, chunk.visible.end);
+    for (int32_t p = max(chunk.first, chunk.visible.begin); p < end; ++p) {
+      const uint8_t* value = KeyAt(args, block, p) + args.shape.value_offset_bytes;
+      sum = device::Fma(shared[layout.weights + g * kChunk + p - chunk.first],
+                        LoadKv(value, args.dtype, index % head_dim), sum);
     }
     shared[layout.sums + index] = device::Fma(shared[layout.sums + index], shared[layout.keep + g],
                                               device::Mul(sum, shared[layout.add + g]));
@@ -125,7 +137,7 @@ LCKV_DEVICE void Values(const AttentionArgs& args, const Block& block, const Sha
 }
 
 // Block (row, kv head).
-__global__ void __launch_bounds__(kThreads) AttentionKernel(AttentionArgs args) {
+__global__ void __launch_bounds__(kThreads) AttentionKernel(AttentionParams args) {
   LCKV_DYNAMIC_SHARED(float, shared);
   const int32_t head_dim = args.shape.head_dim;
   Block block;
@@ -140,8 +152,7 @@ __global__ void __launch_bounds__(kThreads) AttentionKernel(AttentionArgs args) 
       (static_cast<int64_t>(block.row) * args.heads + block.kv_head * block.group) * head_dim;
 
   const int32_t position = args.positions[block.row];
-  const int32_t end = min(block.table->visible_end, args.nodiag != 0 ? position : position + 1);
-  const int32_t begin = args.window > 0 ? max(0, position - args.window + 1) : 0;
+  const KvRange visible = VisibleRange(*block.table, position, args.window, args.nodiag);
 
   for (int32_t i = block.thread; i < values; i += kThreads) {
     shared[layout.q + i] = args.q[offset + i];
@@ -152,13 +163,15 @@ __global__ void __launch_bounds__(kThreads) AttentionKernel(AttentionArgs args) 
     shared[layout.total + g] = 0.0f;
   }
   __syncthreads();
-  const int32_t first_chunk = begin < end ? begin / kChunk * kChunk : end;
-  for (int32_t chunk = first_chunk; chunk < end; chunk += kChunk) {
-    Scores(args, block, layout, chunk, begin, end, shared);
+  const bool any = visible.begin < visible.end;
+  for (int32_t first = visible.begin / kChunk * kChunk; any && first < visible.end;
+       first += kChunk) {
+    const Chunk chunk = {first, visible};
+    Scores(args, block, layout, chunk, shared);
     __syncthreads();
-    Softmax(block, layout, chunk, begin, end, shared);
+    Softmax(block, layout, chunk, shared);
     __syncthreads();
-    Values(args, block, layout, chunk, begin, end, shared);
+    Values(args, block, layout, chunk, shared);
     __syncthreads();
   }
   for (int32_t i = block.thread; i < values; i += kThreads) {
@@ -170,15 +183,11 @@ __global__ void __launch_bounds__(kThreads) AttentionKernel(AttentionArgs args) 
 
 }  // namespace
 
-int64_t AttentionSharedBytes(int32_t heads_per_kv_head, int32_t head_dim) {
-  return int64_t{LayoutOf(heads_per_kv_head, head_dim).count} * int64_t{sizeof(float)};
-}
-
-int LaunchAttention(const AttentionArgs& args, Stream stream) {
+int LaunchAttention(const AttentionParams& args, Stream stream) {
   const Dim3 grid = {static_cast<unsigned>(args.rows), static_cast<unsigned>(args.shape.kv_heads)};
-  const int64_t shared_bytes =
-      AttentionSharedBytes(args.heads / args.shape.kv_heads, args.shape.head_dim);
-  return Launch(AttentionKernel, grid, {kThreads}, static_cast<size_t>(shared_bytes), stream, args);
+  const SharedLayout layout = LayoutOf(args.heads / args.shape.kv_heads, args.shape.head_dim);
+  const size_t shared_bytes = static_cast<size_t>(layout.count) * sizeof(float);
+  return Launch(AttentionKernel, grid, {kThreads}, shared_bytes, stream, args);
 }
 
 }  // namespace lckv::gpu

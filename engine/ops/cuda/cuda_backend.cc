@@ -1,7 +1,6 @@
 #include "engine/ops/cuda/cuda_backend.h"
 
 #include <algorithm>
-#include <cstring>
 #include <utility>
 #include <vector>
 
@@ -21,32 +20,23 @@ constexpr int64_t kRowAlignment = 16;
 // Weights go to the device in pieces of about this size.
 constexpr int64_t kStagingBytes = int64_t{8} << 20;
 
-static_assert(static_cast<int>(gpu::Format::kF32) == static_cast<int>(DType::kF32));
-static_assert(static_cast<int>(gpu::Format::kF16) == static_cast<int>(DType::kF16));
-static_assert(static_cast<int>(gpu::Format::kBf16) == static_cast<int>(DType::kBf16));
-static_assert(static_cast<int>(gpu::Format::kQ8_0) == static_cast<int>(DType::kQ8_0));
-static_assert(static_cast<int>(gpu::Format::kQ4_1) == static_cast<int>(DType::kQ4_1));
-
-gpu::Format FormatOf(DType dtype) { return static_cast<gpu::Format>(dtype); }
-
 class CudaWeight final : public LinearWeight {
  public:
   CudaWeight(const HostMatrix& matrix, DType format, int64_t row_bytes, DeviceBuffer data)
-      : dtype_(format), data_(std::move(data)) {
+      : data_(std::move(data)) {
     weight_.data = data_.data();
-    weight_.format = FormatOf(format);
+    weight_.dtype = format;
     weight_.in_features = static_cast<int32_t>(matrix.cols);
     weight_.out_features = static_cast<int32_t>(matrix.rows);
     weight_.row_bytes = row_bytes;
   }
   int32_t in_features() const override { return weight_.in_features; }
   int32_t out_features() const override { return weight_.out_features; }
-  DType dtype() const override { return dtype_; }
+  DType dtype() const override { return weight_.dtype; }
   size_t size_bytes() const override { return data_.size_bytes(); }
   const gpu::Weight& weight() const { return weight_; }
 
  private:
-  const DType dtype_;
   const DeviceBuffer data_;
   gpu::Weight weight_ = {};
 };
@@ -93,60 +83,30 @@ class CudaBackend final : public Backend {
                                                               DType format) override;
 
   void Embed(const EmbedParams& params) override {
-    if (params.rows == 0) return;
     const gpu::EmbedArgs args = {WeightOf(*params.table), params.tokens, params.rows, params.out};
-    Note(api_->embed(device_, &args));
-  }
-  void RmsNorm(const RmsNormParams& params) override {
-    if (params.rows == 0) return;
-    const gpu::RmsNormArgs args = {params.x,    params.weight, params.eps,
-                                   params.rows, params.size,   params.out};
-    Note(api_->rms_norm(device_, &args));
+    Queue(api_->embed, args);
   }
   void Linear(const LinearParams& params) override {
-    if (params.rows == 0) return;
-    const gpu::LinearArgs args = {WeightOf(*params.weight),  params.x,  params.bias, params.rows,
-                                  params.accumulate ? 1 : 0, params.out};
-    Note(api_->linear(device_, &args));
+    const gpu::LinearArgs args = {WeightOf(*params.weight), params.x,  params.bias, params.rows,
+                                  params.accumulate,        params.out};
+    Queue(api_->linear, args);
   }
-  void Rope(const RopeParams& params) override {
-    if (params.rows == 0) return;
-    const gpu::RopeArgs args = {params.x,    params.positions, params.cos_sin,
-                                params.rows, params.heads,     params.head_dim};
-    Note(api_->rope(device_, &args));
-  }
-  void StoreKv(const StoreKvParams& params) override {
-    if (params.rows == 0) return;
-    const gpu::StoreKvArgs args = {
-        params.k,      params.v,     params.positions,       params.table_of_row,
-        params.tables, params.shape, FormatOf(params.dtype), params.rows};
-    Note(api_->store_kv(device_, &args));
-  }
-  void Attention(const AttentionParams& params) override;
-  void SwiGlu(const SwiGluParams& params) override {
-    if (params.rows == 0) return;
-    const gpu::SwiGluArgs args = {params.gate, params.up, int64_t{params.rows} * params.size,
-                                  params.out};
-    Note(api_->swi_glu(device_, &args));
-  }
-  void KvChange(const KvChangeParams& params) override {
-    if (params.rows == 0) return;
-    const gpu::KvChangeArgs args = {params.positions, params.table_of_row, params.previous,
-                                    params.current,   params.shape,        FormatOf(params.dtype),
-                                    params.rows,      params.out};
-    Note(api_->kv_change(device_, &args));
-  }
-  void GatherRows(const GatherRowsParams& params) override {
-    if (params.rows == 0) return;
-    const gpu::GatherRowsArgs args = {params.x, params.indices, params.rows, params.size,
-                                      params.out};
-    Note(api_->gather_rows(device_, &args));
-  }
+  void RmsNorm(const RmsNormParams& params) override { Queue(api_->rms_norm, params); }
+  void Rope(const RopeParams& params) override { Queue(api_->rope, params); }
+  void StoreKv(const StoreKvParams& params) override { Queue(api_->store_kv, params); }
+  void Attention(const AttentionParams& params) override { Queue(api_->attention, params); }
+  void SwiGlu(const SwiGluParams& params) override { Queue(api_->swi_glu, params); }
+  void KvChange(const KvChangeParams& params) override { Queue(api_->kv_change, params); }
+  void GatherRows(const GatherRowsParams& params) override { Queue(api_->gather_rows, params); }
 
  private:
   static void Free(void* context, void* data) {
     auto* backend = static_cast<CudaBackend*>(context);
     backend->api_->free(backend->device_, data);
+  }
+  template <typename Args>
+  void Queue(int (*op)(gpu::Device*, const Args*), const Args& args) {
+    if (args.rows > 0) Note(op(device_, &args));
   }
   // Keeps the first error.
   void Note(int error) {
@@ -177,24 +137,6 @@ absl::StatusOr<std::unique_ptr<LinearWeight>> CudaBackend::PrepareLinear(const H
                  static_cast<size_t>(rows * row_bytes));
   }
   return std::make_unique<CudaWeight>(matrix, format, row_bytes, std::move(data));
-}
-
-void CudaBackend::Attention(const AttentionParams& params) {
-  if (params.rows == 0) return;
-  gpu::AttentionArgs args = {};
-  args.q = params.q;
-  args.positions = params.positions;
-  args.table_of_row = params.table_of_row;
-  args.tables = params.tables;
-  args.shape = params.shape;
-  args.format = FormatOf(params.dtype);
-  args.rows = params.rows;
-  args.heads = params.heads;
-  args.window = params.window;
-  args.nodiag = params.nodiag ? 1 : 0;
-  args.scale = params.scale;
-  args.out = params.out;
-  Note(api_->attention(device_, &args));
 }
 
 }  // namespace

@@ -5,8 +5,7 @@
 #include <cstring>
 #include <new>
 
-#include "engine/ops/cuda/gpu_api.h"
-#include "engine/ops/cuda/kernels.h"
+#include "engine/ops/cuda/api_table.h"
 
 namespace lckv::gpu {
 
@@ -112,36 +111,20 @@ int CopyToHost(Device* device, void* to_host, const void* from, uint64_t bytes) 
   return error == cudaSuccess ? Synchronize(device) : Code(error);
 }
 
-template <typename Args, int (*kLaunch)(const Args&, Stream)>
-int Queue(Device* device, const Args* args) {
-  return kLaunch(*args, device->stream);
-}
-
-const GpuApi kApi = {
-    kApiVersion,
-    sizeof(GpuApi),
-    &ErrorText,
-    &DeviceCount,
-    &Open,
-    &CloseDevice,
-    &Info,
-    &Allocate,
-    &Free,
-    &CopyToDevice,
-    &CopyToHost,
-    &Synchronize,
-    &Queue<EmbedArgs, &LaunchEmbed>,
-    &Queue<RmsNormArgs, &LaunchRmsNorm>,
-    &Queue<LinearArgs, &LaunchLinear>,
-    &Queue<RopeArgs, &LaunchRope>,
-    &Queue<StoreKvArgs, &LaunchStoreKv>,
-    &Queue<AttentionArgs, &LaunchAttention>,
-    &Queue<SwiGluArgs, &LaunchSwiGlu>,
-    &Queue<KvChangeArgs, &LaunchKvChange>,
-    &Queue<GatherRowsArgs, &LaunchGatherRows>,
-};
+const GpuApi kApi = WithOps({.error_text = &ErrorText,
+                             .device_count = &DeviceCount,
+                             .open = &Open,
+                             .close = &CloseDevice,
+                             .info = &Info,
+                             .allocate = &Allocate,
+                             .free = &Free,
+                             .copy_to_device = &CopyToDevice,
+                             .copy_to_host = &CopyToHost,
+                             .synchronize = &Synchronize});
 
 }  // namespace
+
+Stream StreamOf(Device* device) { return device->stream; }
 
 extern "C" __attribute__((visibility("default"))) const GpuApi* lckv_gpu_api() { return &kApi; }
 

@@ -13,6 +13,8 @@
 
 #include <cstdint>
 
+#include "engine/ops/host_device.h"
+
 namespace lckv::gpu::device {
 
 // 16 bytes that move at once.
@@ -27,7 +29,6 @@ inline constexpr uint32_t kAllLanes = 0xffffffffu;
 #if defined(__CUDACC__)
 
 #define LCKV_DEVICE __device__
-#define LCKV_HOST_DEVICE __host__ __device__
 // A block's shared memory: `count` values under `name`, and the launch's dynamic part, declared
 // with the narrowest type that it is used as. Both are aligned to 16 bytes.
 #define LCKV_SHARED(type, name, count) __shared__ __align__(16) type name[count]

@@ -8,22 +8,20 @@
 // Every function returns 0 or an error code that error_text explains. Work is queued on the
 // device's one compute stream in call order; errors of queued work appear at a later call, at
 // synchronize at the latest, and are final. Calls for one device come from one thread at a time.
-// All pointers to data are device memory unless they say host. Shapes are those of the op of the
-// same name in engine/ops/backend.h; `rows` may be 0.
+// All pointers to data are device memory unless they say host. The ops are those of
+// engine/ops/backend.h; rows > 0.
 
 #include <cstddef>
 #include <cstdint>
 
-#include "engine/ops/kv_table.h"
+#include "engine/ops/op_params.h"
 
 namespace lckv::gpu {
 
+// Grows with every change of this file or op_params.h.
 inline constexpr uint32_t kApiVersion = 1;
 // Name of the one symbol that a library exports: extern "C" const GpuApi* lckv_gpu_api(void).
 inline constexpr char kApiSymbol[] = "lckv_gpu_api";
-
-// How values are stored, with the numbers of lckv::DType (checked in cuda_backend.cc).
-enum class Format : int32_t { kF32 = 0, kF16 = 1, kBf16 = 2, kQ8_0 = 3, kQ4_1 = 4 };
 
 struct Device;  // owned by the library
 
@@ -39,27 +37,20 @@ struct DeviceInfo {
 };
 
 // A weight matrix as the library keeps it: [out_features][in_features], rows of `row_bytes` bytes
-// in the byte order of engine/tensor/dtype.h, the first aligned to 256 bytes.
+// in the byte order of `dtype`, the first aligned to 256 bytes.
 struct Weight {
   const void* data;
-  Format format;
+  DType dtype;
   int32_t in_features;
   int32_t out_features;
   int64_t row_bytes;
 };
 
+// EmbedParams and LinearParams with the weight in the library's form.
 struct EmbedArgs {
   Weight table;
   const int32_t* tokens;
   int32_t rows;
-  float* out;
-};
-struct RmsNormArgs {
-  const float* x;
-  const float* weight;
-  float eps;
-  int32_t rows;
-  int32_t size;
   float* out;
 };
 struct LinearArgs {
@@ -67,95 +58,40 @@ struct LinearArgs {
   const float* x;
   const float* bias;  // or null
   int32_t rows;
-  int32_t accumulate;  // 0 or 1
-  float* out;
-};
-struct RopeArgs {
-  float* x;
-  const int32_t* positions;
-  const float* cos_sin;
-  int32_t rows;
-  int32_t heads;
-  int32_t head_dim;
-};
-struct StoreKvArgs {
-  const float* k;
-  const float* v;
-  const int32_t* positions;
-  const int32_t* table_of_row;
-  const KvTable* tables;
-  KvShape shape;
-  Format format;
-  int32_t rows;
-};
-struct AttentionArgs {
-  const float* q;
-  const int32_t* positions;
-  const int32_t* table_of_row;
-  const KvTable* tables;
-  KvShape shape;
-  Format format;
-  int32_t rows;
-  int32_t heads;
-  int32_t window;
-  int32_t nodiag;  // 0 or 1
-  float scale;
-  float* out;
-};
-struct SwiGluArgs {
-  const float* gate;
-  const float* up;
-  int64_t count;  // rows * size
-  float* out;
-};
-struct KvChangeArgs {
-  const int32_t* positions;
-  const int32_t* table_of_row;
-  const KvTable* previous;
-  const KvTable* current;
-  KvShape shape;
-  Format format;
-  int32_t rows;
-  float* out;
-};
-struct GatherRowsArgs {
-  const float* x;
-  const int32_t* indices;
-  int32_t rows;
-  int32_t size;
+  bool accumulate;
   float* out;
 };
 
 struct GpuApi {
-  uint32_t version;  // kApiVersion
-  uint32_t size;     // sizeof(GpuApi)
+  uint32_t version = 0;  // kApiVersion
+  uint32_t size = 0;     // sizeof(GpuApi)
 
   // Text of an error code, static.
-  const char* (*error_text)(int code);
+  const char* (*error_text)(int code) = nullptr;
   // 0 devices is no error; a missing or too old driver is one.
-  int (*device_count)(int32_t* count);
-  int (*open)(int32_t ordinal, Device** device);
-  void (*close)(Device* device);  // after everything allocated on it has been freed
-  int (*info)(Device* device, DeviceInfo* info);
+  int (*device_count)(int32_t* count) = nullptr;
+  int (*open)(int32_t ordinal, Device** device) = nullptr;
+  void (*close)(Device* device) = nullptr;  // after everything allocated on it has been freed
+  int (*info)(Device* device, DeviceInfo* info) = nullptr;
 
   // Zeroed, aligned to 256 bytes at least.
-  int (*allocate)(Device* device, uint64_t bytes, void** data);
-  void (*free)(Device* device, void* data);
+  int (*allocate)(Device* device, uint64_t bytes, void** data) = nullptr;
+  void (*free)(Device* device, void* data) = nullptr;
   // The host bytes may be reused when it returns; queued behind the work so far.
-  int (*copy_to_device)(Device* device, void* to, const void* from_host, uint64_t bytes);
+  int (*copy_to_device)(Device* device, void* to, const void* from_host, uint64_t bytes) = nullptr;
   // Complete when it returns.
-  int (*copy_to_host)(Device* device, void* to_host, const void* from, uint64_t bytes);
-  int (*synchronize)(Device* device);
+  int (*copy_to_host)(Device* device, void* to_host, const void* from, uint64_t bytes) = nullptr;
+  int (*synchronize)(Device* device) = nullptr;
 
-  int (*embed)(Device* device, const EmbedArgs* args);
-  int (*rms_norm)(Device* device, const RmsNormArgs* args);
-  int (*linear)(Device* device, const LinearArgs* args);
-  int (*rope)(Device* device, const RopeArgs* args);
-  int (*store_kv)(Device* device, const StoreKvArgs* args);
-  int (*attention)(Device* device, const AttentionArgs* args);
-  int (*swi_glu)(Device* device, const SwiGluArgs* args);
-  int (*kv_change)(Device* device, const KvChangeArgs* args);
-  int (*gather_rows)(Device* device, const GatherRowsArgs* args);
+  int (*embed)(Device* device, const EmbedArgs* args) = nullptr;
+  int (*rms_norm)(Device* device, const RmsNormParams* args) = nullptr;
+  int (*linear)(Device* device, const LinearArgs* args) = nullptr;
+  int (*rope)(Device* device, const RopeParams* args) = nullptr;
+  int (*store_kv)(Device* device, const StoreKvParams* args) = nullptr;
+  int (*attention)(Device* device, const AttentionParams* args) = nullptr;
+  int (*swi_glu)(Device* device, const SwiGluParams* args) = nullptr;
+  int (*kv_change)(Device* device, const KvChangeParams* args) = nullptr;
+  int (*gather_rows)(Device* device, const GatherRowsParams* args) = nullptr;
 };
 
 }  // namespace lckv::gpu

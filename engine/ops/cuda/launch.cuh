@@ -10,6 +10,9 @@
 
 namespace lckv::gpu {
 
+// Dynamic shared memory that a block has without asking.
+inline constexpr size_t kSharedBytes = 48 * 1024;
+
 struct Dim3 {
   unsigned x = 1;
   unsigned y = 1;
@@ -21,7 +24,7 @@ struct Dim3 {
 template <typename Args>
 int Launch(void (*kernel)(Args), Dim3 grid, Dim3 block, size_t shared_bytes, Stream stream,
            const Args& args) {
-  if (shared_bytes > kMaxSharedBytes) {  // more must be asked for
+  if (shared_bytes > kSharedBytes) {  // more must be asked for
     const cudaError_t status = cudaFuncSetAttribute(
         kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes));
     if (status != cudaSuccess) return static_cast<int>(status);

@@ -35,7 +35,7 @@ __global__ void __launch_bounds__(kThreads) LinearKernel(LinearArgs args) {
       const int32_t k = i % kTileK;
       if (out >= weight.out_features || k >= count) continue;
       const uint8_t* row = static_cast<const uint8_t*>(weight.data) + out * weight.row_bytes;
-      weights[i / kTileK * kPitch + k] = LoadWeight(row, weight.format, first_k + k);
+      weights[i / kTileK * kPitch + k] = LoadWeight(row, weight.dtype, first_k + k);
     }
     for (int32_t i = thread; i < kTileRows * kTileK; i += kThreads) {
       const int32_t row = first_row + i / kTileK;
@@ -64,7 +64,7 @@ __global__ void __launch_bounds__(kThreads) LinearKernel(LinearArgs args) {
     if (o >= weight.out_features) break;
     float sum = sums[n];
     if (args.bias != nullptr) sum = device::Add(sum, args.bias[o]);
-    out[o] = args.accumulate != 0 ? device::Add(out[o], sum) : sum;
+    out[o] = args.accumulate ? device::Add(out[o], sum) : sum;
   }
 }
 

@@ -9,7 +9,7 @@ namespace {
 
 constexpr int32_t kThreads = 128;
 
-__global__ void __launch_bounds__(kThreads) RmsNormKernel(RmsNormArgs args) {
+__global__ void __launch_bounds__(kThreads) RmsNormKernel(RmsNormParams args) {
   LCKV_SHARED(float, partial, 32);
   const int64_t offset = static_cast<int64_t>(blockIdx.x) * args.size;
   const auto thread = static_cast<int32_t>(threadIdx.x);
@@ -28,7 +28,7 @@ __global__ void __launch_bounds__(kThreads) RmsNormKernel(RmsNormArgs args) {
 
 }  // namespace
 
-int LaunchRmsNorm(const RmsNormArgs& args, Stream stream) {
+int LaunchRmsNorm(const RmsNormParams& args, Stream stream) {
   return Launch(RmsNormKernel, {static_cast<unsigned>(args.rows)}, {kThreads}, 0, stream, args);
 }
 

@@ -22,10 +22,10 @@ __global__ void __launch_bounds__(kThreads) EmbedKernel(EmbedArgs args) {
   if (index >= int64_t{args.rows} * size) return;
   const int64_t token = args.tokens[index / size];
   const uint8_t* row = static_cast<const uint8_t*>(args.table.data) + token * args.table.row_bytes;
-  args.out[index] = LoadWeight(row, args.table.format, static_cast<int32_t>(index % size));
+  args.out[index] = LoadWeight(row, args.table.dtype, static_cast<int32_t>(index % size));
 }
 
-__global__ void __launch_bounds__(kThreads) RopeKernel(RopeArgs args) {
+__global__ void __launch_bounds__(kThreads) RopeKernel(RopeParams args) {
   const int32_t half = args.head_dim / 2;
   const int64_t index = GlobalIndex();
   if (index >= int64_t{args.rows} * args.heads * half) return;
@@ -41,15 +41,15 @@ __global__ void __launch_bounds__(kThreads) RopeKernel(RopeArgs args) {
   x[half] = device::Fma(b, c, device::Mul(a, s));
 }
 
-__global__ void __launch_bounds__(kThreads) SwiGluKernel(SwiGluArgs args) {
+__global__ void __launch_bounds__(kThreads) SwiGluKernel(SwiGluParams args) {
   const int64_t index = GlobalIndex();
-  if (index >= args.count) return;
+  if (index >= int64_t{args.rows} * args.size) return;
   const float gate = args.gate[index];
   const float silu = device::Div(gate, device::Add(1.0f, device::Exp(-gate)));
   args.out[index] = device::Mul(silu, args.up[index]);
 }
 
-__global__ void __launch_bounds__(kThreads) GatherRowsKernel(GatherRowsArgs args) {
+__global__ void __launch_bounds__(kThreads) GatherRowsKernel(GatherRowsParams args) {
   const int64_t index = GlobalIndex();
   if (index >= int64_t{args.rows} * args.size) return;
   const int64_t from = args.indices[index / args.size];
@@ -63,16 +63,17 @@ int LaunchEmbed(const EmbedArgs& args, Stream stream) {
   return Launch(EmbedKernel, {blocks}, {kThreads}, 0, stream, args);
 }
 
-int LaunchRope(const RopeArgs& args, Stream stream) {
+int LaunchRope(const RopeParams& args, Stream stream) {
   const unsigned blocks = Blocks(int64_t{args.rows} * args.heads * (args.head_dim / 2));
   return Launch(RopeKernel, {blocks}, {kThreads}, 0, stream, args);
 }
 
-int LaunchSwiGlu(const SwiGluArgs& args, Stream stream) {
-  return Launch(SwiGluKernel, {Blocks(args.count)}, {kThreads}, 0, stream, args);
+int LaunchSwiGlu(const SwiGluParams& args, Stream stream) {
+  const unsigned blocks = Blocks(int64_t{args.rows} * args.size);
+  return Launch(SwiGluKernel, {blocks}, {kThreads}, 0, stream, args);
 }
 
-int LaunchGatherRows(const GatherRowsArgs& args, Stream stream) {
+int LaunchGatherRows(const GatherRowsParams& args, Stream stream) {
   const unsigned blocks = Blocks(int64_t{args.rows} * args.size);
   return Launch(GatherRowsKernel, {blocks}, {kThreads}, 0, stream, args);
 }

@@ -1,0 +1,34 @@
+#pragma once
+
+// The ops' part of a GpuApi, which is the same in every library: each op is queued by its launcher
+// (kernels.h) on the device's stream.
+
+#include "engine/ops/cuda/gpu_api.h"
+#include "engine/ops/cuda/kernels.h"
+
+namespace lckv::gpu {
+
+Stream StreamOf(Device* device);  // defined by the library
+
+template <typename Args, int (*kLaunch)(const Args&, Stream)>
+int Queue(Device* device, const Args* args) {
+  return kLaunch(*args, StreamOf(device));
+}
+
+// `api` with version, size and ops filled in.
+inline GpuApi WithOps(GpuApi api) {
+  api.version = kApiVersion;
+  api.size = sizeof(GpuApi);
+  api.embed = &Queue<EmbedArgs, &LaunchEmbed>;
+  api.rms_norm = &Queue<RmsNormParams, &LaunchRmsNorm>;
+  api.linear = &Queue<LinearArgs, &LaunchLinear>;
+  api.rope = &Queue<RopeParams, &LaunchRope>;
+  api.store_kv = &Queue<StoreKvParams, &LaunchStoreKv>;
+  api.attention = &Queue<AttentionParams, &LaunchAttention>;
+  api.swi_glu = &Queue<SwiGluParams, &LaunchSwiGlu>;
+  api.kv_change = &Queue<KvChangeParams, &LaunchKvChange>;
+  api.gather_rows = &Queue<GatherRowsParams, &LaunchGatherRows>;
+  return api;
+}
+
+}  // namespace lckv::gpu
