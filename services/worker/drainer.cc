@@ -1,6 +1,5 @@
 #include "services/worker/drainer.h"
 
-#include <algorithm>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -40,7 +39,7 @@ bool Drainer::Wait(absl::Time deadline) {
   while (!done_) {
     const absl::Duration left = deadline - absl::Now();
     if (left <= absl::ZeroDuration()) return false;
-    finished_.WaitWithTimeout(mu_, std::min(left, absl::Seconds(1)));
+    finished_.WaitWithTimeout(mu_, left);
   }
   return true;
 }

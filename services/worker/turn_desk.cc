@@ -1,6 +1,5 @@
 #include "services/worker/turn_desk.h"
 
-#include <algorithm>
 #include <utility>
 
 #include "absl/time/clock.h"
@@ -73,7 +72,7 @@ bool TurnDesk::WaitIdle(absl::Time deadline) {
   while (!turns_.empty()) {
     const absl::Duration left = deadline - absl::Now();
     if (left <= absl::ZeroDuration()) return false;
-    changed_.WaitWithTimeout(mu_, std::min(left, absl::Seconds(1)));
+    changed_.WaitWithTimeout(mu_, left);
   }
   return true;
 }

@@ -212,12 +212,14 @@ void Worker::Drain(absl::Time deadline) {
 }
 
 Worker::~Worker() {
-  // No call may find a part of the worker gone.
-  server_.reset();
+  // No call may find a part of the worker gone, nor a drain the server that it says not ready to.
+  if (server_ != nullptr) server_->Stop(absl::ZeroDuration(), [](absl::Time) {});
   if (maintenance_ != nullptr) maintenance_->Stop();
   if (lease_renewal_ != nullptr) lease_renewal_->Stop();
   if (executor_ != nullptr) executor_->Shutdown();
   if (desk_ != nullptr) desk_->Shutdown();
+  drainer_.reset();
+  server_.reset();
 }
 
 }  // namespace lckv::worker
