@@ -3,9 +3,7 @@
 #include <filesystem>
 #include <system_error>
 
-#include "absl/status/status.h"
 #include "absl/strings/match.h"
-#include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "engine/model/gguf_file.h"
 #include "engine/model/mapped_file.h"
@@ -16,17 +14,8 @@ namespace {
 
 constexpr int64_t kMaxJsonBytes = int64_t{1} << 20;
 
-absl::StatusOr<std::string> ReadJson(const std::string& path) {
-  LCKV_ASSIGN_OR_RETURN(const MappedFile file, MappedFile::Open(path));
-  if (file.size_bytes() > kMaxJsonBytes) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(path, ": ", file.size_bytes(), " bytes, more than ", kMaxJsonBytes));
-  }
-  return std::string(file.view());
-}
-
 absl::StatusOr<ModelConfig> ReadHfConfig(const std::string& path) {
-  LCKV_ASSIGN_OR_RETURN(const std::string json, ReadJson(path));
+  LCKV_ASSIGN_OR_RETURN(const std::string json, ReadTextFile(path, kMaxJsonBytes));
   absl::StatusOr<ModelConfig> config = ModelConfig::FromHfJson(json, "");
   LCKV_RETURN_IF_ERROR(Annotate(config.status(), path));
   return config;

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "engine/model/json_fields.h"
+#include "engine/model/mapped_file.h"
 #include "engine/model/safetensors_file.h"
 #include "engine/model/tensor_source.h"
 
@@ -22,12 +23,7 @@ constexpr size_t kMaxShards = 1000;
 constexpr size_t kMaxTensors = 100'000;
 
 absl::StatusOr<std::string> ReadText(const std::string& path) {
-  LCKV_ASSIGN_OR_RETURN(const MappedFile file, MappedFile::Open(path));
-  if (file.size_bytes() > kMaxTextBytes) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(path, ": ", file.size_bytes(), " bytes, more than ", kMaxTextBytes));
-  }
-  return std::string(file.view());
+  return ReadTextFile(path, kMaxTextBytes);
 }
 
 // As ReadText, but "" when there is no such file.

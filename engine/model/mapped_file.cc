@@ -10,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
 
 namespace lckv {
 
@@ -62,6 +63,15 @@ MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
 
 MappedFile::~MappedFile() {
   if (data_ != nullptr) munmap(const_cast<uint8_t*>(data_), static_cast<size_t>(size_bytes_));
+}
+
+absl::StatusOr<std::string> ReadTextFile(const std::string& path, int64_t max_bytes) {
+  LCKV_ASSIGN_OR_RETURN(const MappedFile file, MappedFile::Open(path));
+  if (file.size_bytes() > max_bytes) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, ": ", file.size_bytes(), " bytes, more than ", max_bytes));
+  }
+  return std::string(file.view());
 }
 
 }  // namespace lckv

@@ -49,4 +49,7 @@ class MappedFile {
   FileIdentity identity_;
 };
 
+// The bytes of a file of at most `max_bytes`. Errors as MappedFile::Open; INVALID_ARGUMENT: longer.
+absl::StatusOr<std::string> ReadTextFile(const std::string& path, int64_t max_bytes);
+
 }  // namespace lckv

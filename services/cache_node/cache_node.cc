@@ -17,8 +17,9 @@ constexpr absl::Duration kHousekeepingInterval = absl::Seconds(1);
 absl::StatusOr<std::unique_ptr<SessionStore>> OpenStore(const CacheNodeOptions& options) {
   SessionStoreOptions store;
   store.max_sessions = options.max_sessions;
-  if (options.data.empty())
+  if (options.data.empty()) {
     return OpenSessionStore(MakeMemoryKeyValue(static_cast<uint64_t>(options.arena_bytes)), store);
+  }
   std::error_code error;
   std::filesystem::create_directories(options.data, error);
   if (error) {

@@ -101,7 +101,7 @@ absl::StatusOr<Sample> RunOnce(Engine& engine, const BenchOptions& options) {
 absl::Status RunBench(const BenchOptions& options) {
   LCKV_ASSIGN_OR_RETURN(const std::unique_ptr<Checkpoint> checkpoint,
                         OpenCheckpoint(options.model));
-  LCKV_ASSIGN_OR_RETURN(std::unique_ptr<Backend> backend, OpenBackend(options.compute));
+  LCKV_ASSIGN_OR_RETURN(std::unique_ptr<Backend> backend, OpenDevice(options.compute.device));
   EngineOptions engine_options;
   engine_options.weight_format = options.compute.weights;
   LCKV_ASSIGN_OR_RETURN(engine_options.kv_dtype, ParseDType(options.compute.kv));

@@ -9,32 +9,23 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "base/status_macros.h"
-#include "engine/device/device.h"
 
 namespace lckv {
 
 void AddComputeFlags(CLI::App& command, ComputeFlags& flags) {
   command
-      .add_option("--device", flags.device,
+      .add_option("--device", flags.device.device,
                   "auto, cpu or cuda:N (cuda-sim: the GPU kernels, simulated)")
       ->capture_default_str();
-  command.add_option("--threads", flags.threads, "Threads; 0: one per core")
+  command.add_option("--threads", flags.device.cpu.num_threads, "Threads; 0: one per core")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
-  command.add_option("--isa", flags.isa,
+  command.add_option("--isa", flags.device.cpu.isa,
                      "Instruction set: generic, avx2, avx512; default the best");
   command.add_option("--weights", flags.weights, "auto (as stored), f32, f16, bf16, int8 or int4")
       ->capture_default_str();
   command.add_option("--kv", flags.kv, "Format of stored KV: f32, bf16 or f16")
       ->capture_default_str();
-}
-
-absl::StatusOr<std::unique_ptr<Backend>> OpenBackend(const ComputeFlags& flags) {
-  DeviceOptions options;
-  options.device = flags.device;
-  options.cpu.num_threads = flags.threads;
-  options.cpu.isa = flags.isa;
-  return OpenDevice(options);
 }
 
 void AddEncodeFlags(CLI::App& command, EncodeFlags& flags) {
@@ -91,7 +82,7 @@ absl::StatusOr<LoadedEvaluator> LoadEvaluator(const ModelFlags& model, const Com
   const ModelConfig& config = loaded.checkpoint->config();
   options.max_tokens =
       max_tokens > 0 ? std::min(max_tokens, config.max_positions) : config.max_positions;
-  LCKV_ASSIGN_OR_RETURN(loaded.backend, OpenBackend(compute));
+  LCKV_ASSIGN_OR_RETURN(loaded.backend, OpenDevice(compute.device));
   LCKV_ASSIGN_OR_RETURN(loaded.model, Model::Load(*loaded.checkpoint, loaded.backend.get(),
                                                   compute.weights, options.max_tokens));
   LCKV_ASSIGN_OR_RETURN(loaded.evaluator, Evaluator::Create(loaded.model.get(), options));

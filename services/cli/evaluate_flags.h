@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "engine/device/device.h"
 #include "engine/encode/segment.h"
 #include "engine/ops/backend.h"
 #include "engine/runtime/evaluator.h"
@@ -17,14 +18,11 @@ namespace lckv {
 
 // Where and with which number formats a model runs inside this process.
 struct ComputeFlags {
-  std::string device = "auto";
-  int threads = 0;  // 0: one per core
-  std::string isa;  // "": the best there is
+  DeviceOptions device;
   std::string weights = "auto";
   std::string kv = "bf16";
 };
 void AddComputeFlags(CLI::App& command, ComputeFlags& flags);
-absl::StatusOr<std::unique_ptr<Backend>> OpenBackend(const ComputeFlags& flags);
 
 // How token lists are cut into segments and encoded: for `logits` and `ppl`.
 struct EncodeFlags {
