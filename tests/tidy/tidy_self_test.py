@@ -105,7 +105,7 @@ class TidyTest(unittest.TestCase):
                      "pypi" + ".org", "deb" + ".debian.org", "TO" + "DO: later"):
             with self.subTest(text=text):
                 self.assert_one("text", {"docs/a.md": f"first\n{text}\n"}, "docs/a.md:2:")
-        self.assert_clean("text", {"docs/a.md": "frame/work/x /worker/ TODOS a.librarysomething mypypi.orgs\n"})
+        self.assert_clean("text", {"docs/a.md": "frame" "/work" "/x /worker/ TODOS a.librarysomething mypypi.orgs\n"})
 
     def test_scripts(self):
         self.assert_one("scripts", {"scripts/a.sh": "if true; then\n"}, "scripts/a.sh:1:")
