@@ -19,7 +19,6 @@ if [ -d "$pack" ]; then
   export LD_LIBRARY_PATH="$pack/usr/lib/x86_64-linux-gnu${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
   export CPATH="$pack/usr/include/x86_64-linux-gnu"  # Debian keeps some headers there, where its compilers look
 fi
-log="$build/configure.log"
 step "configure" cmake -S "$ROOT" -B "$build" "${options[@]}"
 step "build" cmake --build "$build" --target lckv_cuda conformance_cuda_test conformance_cuda_golden_test -- --quiet
 

@@ -21,8 +21,8 @@ struct DeviceSpec {
 };
 
 // h100 (SXM5), h100-pcie, h200, a100 (SXM4, 80 GB), a100-40, l40s, rtx3090, rtx4090. Source:
-// NVIDIA's data sheets and architecture papers (H100, A100, GA102, Ada); PCIe: 16 lanes at 16 or
-// 32 GT/s, coded 128b/130b.
+// for h100 published tables of NVIDIA's data sheet; the other devices' figures were written down
+// from memory of theirs and not looked up again. PCIe: 16 lanes at 16 or 32 GT/s, coded 128b/130b.
 const std::vector<DeviceSpec>& KnownDevices();
 
 // INVALID_ARGUMENT, listing the known ones.
