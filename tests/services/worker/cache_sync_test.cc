@@ -13,24 +13,6 @@ using ::lckv::testing::FakeClock;
 
 class CacheSyncTest : public WorkerFixture {
  protected:
-  // Another worker takes the lease.
-  uint64_t StealLease() {
-    v1::AcquireRequest request;
-    request.set_tenant(kTenant);
-    request.set_session_id(kSession);
-    request.set_worker_id("thief");
-    request.set_takeover(true);
-    const absl::StatusOr<v1::AcquireResponse> response = cache_.core().Acquire(request);
-    EXPECT_OK(response);
-    return response.ok() ? response->epoch() : 0;
-  }
-  void GiveBack(uint64_t epoch) {
-    v1::ReleaseRequest request;
-    request.set_tenant(kTenant);
-    request.set_session_id(kSession);
-    request.set_epoch(epoch);
-    EXPECT_OK(cache_.core().Release(request));
-  }
   // The same version again, without pages.
   void DropPages(uint64_t epoch) {
     v1::CommitRequest request;
@@ -62,12 +44,6 @@ class CacheSyncTest : public WorkerFixture {
   }
   static std::shared_ptr<HotSession> SessionOf(TestWorker& worker) {
     return worker.core.store.Find({kTenant, kSession});
-  }
-  // As if the lease had not been renewed for long.
-  static void ForgetRenewals(TestWorker& worker) {
-    const std::shared_ptr<HotSession> session = SessionOf(worker);
-    MutexLock lock(session->mu);
-    session->lease_confirmed = absl::InfinitePast();
   }
   static uint64_t EpochOf(TestWorker& worker) {
     const std::shared_ptr<HotSession> session = SessionOf(worker);
@@ -154,7 +130,7 @@ TEST_F(CacheSyncTest, PagesThatChangedUnderAnotherLeaseAreSentAgain) {
     ASSERT_OK(worker.Run(requests[0], sink));
     worker.WaitForPushes();
     ASSERT_EQ(Stored().kv_tokens(), 59u);
-    const uint64_t epoch = StealLease();
+    const uint64_t epoch = StealLease("thief");
     replaced ? ReplaceFirstPage(epoch) : DropPages(epoch);
     GiveBack(epoch);
     ForgetRenewals(worker);
@@ -191,7 +167,7 @@ TEST_F(CacheSyncTest, ALeaseThatComesBackTakesWhatWasNotPushed) {
   worker.WaitForPushes();
   ASSERT_EQ(Stored().kv_tokens(), 0u);
   cache_.Heal();
-  GiveBack(StealLease());
+  GiveBack(StealLease("thief"));
   ForgetRenewals(worker);
   ASSERT_OK(worker.Offload());
   EXPECT_EQ(Stored().kv_tokens(), 59u);

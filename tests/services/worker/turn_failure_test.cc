@@ -7,21 +7,7 @@
 namespace lckv::worker {
 namespace {
 
-class TurnFailureTest : public WorkerFixture {
- protected:
-  // The holder's lease is taken by another worker, which leaves the session as it is.
-  // The new epoch.
-  uint64_t StealLease(const std::string& thief) {
-    v1::AcquireRequest request;
-    request.set_tenant(kTenant);
-    request.set_session_id(kSession);
-    request.set_worker_id(thief);
-    request.set_takeover(true);
-    const absl::StatusOr<v1::AcquireResponse> response = cache_.core().Acquire(request);
-    EXPECT_OK(response);
-    return response.ok() ? response->epoch() : 0;
-  }
-};
+class TurnFailureTest : public WorkerFixture {};
 
 TEST_F(TurnFailureTest, ACommitUnderAnOldEpochEndsTheTurn) {
   TestWorker worker("w1", &cache_);
@@ -50,11 +36,7 @@ TEST_F(TurnFailureTest, TheOtherWorkersTurnStands) {
   ASSERT_OK(winner.Run(takeover, won));
   EXPECT_EQ(won.tokens, expected[1]);
   // The loser finds out when it renews, and is told who has the session.
-  {
-    const std::shared_ptr<HotSession> session = loser.core.store.Find({kTenant, kSession});
-    MutexLock lock(session->mu);
-    session->lease_confirmed = absl::InfinitePast();
-  }
+  ForgetRenewals(loser);
   EXPECT_EQ(ErrorReason(loser.Run(Request("t3"), sink)), kReasonLeaseHeld);
   EXPECT_FALSE(loser.Hot());
 }
@@ -66,11 +48,7 @@ TEST_F(TurnFailureTest, ALeaseThatRanOutUnusedIsTakenAgain) {
   ASSERT_OK(worker.Run(Request("t1"), first));
   worker.WaitForPushes();
   // Another worker had it, changed nothing and gave it back.
-  v1::ReleaseRequest release;
-  release.set_tenant(kTenant);
-  release.set_session_id(kSession);
-  release.set_epoch(StealLease("w2"));
-  ASSERT_OK(cache_.core().Release(release));
+  GiveBack(StealLease("w2"));
   ASSERT_OK(worker.Run(Request("t2"), second));
   EXPECT_EQ(second.tokens, expected[1]);
   EXPECT_EQ(second.done().restore_source(), v1::HOT);
@@ -191,11 +169,7 @@ TEST_F(TurnFailureTest, AStolenSessionIsNotHandedOver) {
   ASSERT_OK(worker.Run(Request("t1"), first));
   worker.WaitForPushes();
   StealLease("w2");
-  {
-    const std::shared_ptr<HotSession> session = worker.core.store.Find({kTenant, kSession});
-    MutexLock lock(session->mu);
-    session->lease_confirmed = absl::InfinitePast();
-  }
+  ForgetRenewals(worker);
   EXPECT_OK(worker.Offload());
   EXPECT_FALSE(worker.Hot());
   EXPECT_EQ(Holder(), "w2");

@@ -206,6 +206,32 @@ class WorkerFixture : public ::testing::Test {
     return {tokens.begin(), tokens.begin() + static_cast<std::ptrdiff_t>(count)};
   }
 
+  // The holder's lease is taken by another worker, which leaves the session as it is. The new
+  // epoch.
+  uint64_t StealLease(const std::string& thief) {
+    v1::AcquireRequest request;
+    request.set_tenant(kTenant);
+    request.set_session_id(kSession);
+    request.set_worker_id(thief);
+    request.set_takeover(true);
+    const absl::StatusOr<v1::AcquireResponse> response = cache_.core().Acquire(request);
+    EXPECT_OK(response);
+    return response.ok() ? response->epoch() : 0;
+  }
+  void GiveBack(uint64_t epoch) {
+    v1::ReleaseRequest request;
+    request.set_tenant(kTenant);
+    request.set_session_id(kSession);
+    request.set_epoch(epoch);
+    EXPECT_OK(cache_.core().Release(request));
+  }
+  // As if the lease had not been renewed for long.
+  static void ForgetRenewals(TestWorker& worker) {
+    const std::shared_ptr<HotSession> session = worker.core.store.Find({kTenant, kSession});
+    MutexLock lock(session->mu);
+    session->lease_confirmed = absl::InfinitePast();
+  }
+
   v1::Manifest Stored() { return cache_.Stored(kTenant, kSession); }
   std::string Holder() { return cache_.Holder(kTenant, kSession); }
 
