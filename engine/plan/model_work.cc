@@ -140,12 +140,16 @@ absl::string_view Name(Bound bound) {
   return "";
 }
 
+double LinearPeak(const DeviceSpec& device, WeightFormat format) {
+  if (format == WeightFormat::kFp8) return device.fp8_flops;
+  return format == WeightFormat::kF32 ? device.f32_flops : device.bf16_flops;
+}
+
 Roofline RooflineOf(const Work& work, const DeviceSpec& device, WeightFormat format) {
-  const bool f32 = format == WeightFormat::kF32;
-  const double attention_peak = f32 ? device.f32_flops : device.bf16_flops;
-  const double linear_peak = format == WeightFormat::kFp8 ? device.fp8_flops : attention_peak;
+  const double attention_peak = format == WeightFormat::kF32 ? device.f32_flops : device.bf16_flops;
   const double memory = work.device_bytes / device.memory_bytes_per_second;
-  const double compute = work.linear_flops / linear_peak + work.attention_flops / attention_peak;
+  const double compute =
+      work.linear_flops / LinearPeak(device, format) + work.attention_flops / attention_peak;
   const double link = work.host_link_bytes / device.host_link_bytes_per_second;
   Roofline roofline{memory, Bound::kMemory};
   if (compute > roofline.seconds) roofline = {compute, Bound::kCompute};

@@ -67,13 +67,16 @@ struct Work {
 enum class Bound { kMemory, kCompute, kHostLink };
 absl::string_view Name(Bound bound);  // "memory" "compute" "host link"
 
+// FLOP/s of matrix products with weights of `format`: int8 and int4 are dequantised to bf16.
+double LinearPeak(const DeviceSpec& device, WeightFormat format);
+
 // The roofline: the longest of the three parts' times at the device's peaks.
 struct Roofline {
   double seconds = 0;
   Bound bound = Bound::kMemory;
 };
-// Linear products run at the peak of `format` (int8 and int4 are dequantised: bf16), attention at
-// bf16's (f32 weights: f32's). Never negative; 0 peaks are not asked for (MakePlan has checked).
+// Linear products run at LinearPeak, attention at bf16's (f32 weights: f32's). Never negative; 0
+// peaks are not asked for (MakePlan has checked).
 Roofline RooflineOf(const Work& work, const DeviceSpec& device, WeightFormat format);
 
 // The work of a model, from its sizes. Follows Transformer and SegmentCursor: who projects K/V, who

@@ -233,9 +233,6 @@ Json ToJson(const PlanReport& report) {
 std::string ToTable(const PlanReport& report) {
   const DeviceSpec& device = report.device;
   const PlanRequest& request = report.request;
-  const double peak = request.weights == WeightFormat::kFp8   ? device.fp8_flops
-                      : request.weights == WeightFormat::kF32 ? device.f32_flops
-                                                              : device.bf16_flops;
   std::string table;
   absl::StrAppendFormat(&table, "model    %s%s%d layers, %d of them with KV, %d pass%s\n",
                         report.config.name, report.config.name.empty() ? "" : ", ",
@@ -243,7 +240,8 @@ std::string ToTable(const PlanReport& report) {
                         report.plan.passes, report.plan.passes == 1 ? "" : "es");
   absl::StrAppendFormat(&table, "device   %s: %s, %s, %s, host link %s\n", device.name,
                         FormatBytes(device.memory_bytes),
-                        Scaled(device.memory_bytes_per_second, "B/s"), Scaled(peak, "FLOP/s"),
+                        Scaled(device.memory_bytes_per_second, "B/s"),
+                        Scaled(LinearPeak(device, request.weights), "FLOP/s"),
                         Scaled(device.host_link_bytes_per_second, "B/s"));
   absl::StrAppendFormat(&table, "session  %s + %s tokens; weights %s, KV %s; restored at %s\n\n",
                         Count(request.prompt_tokens), Count(request.generated_tokens),
