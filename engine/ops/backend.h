@@ -65,7 +65,7 @@ struct EmbedParams {
 // [out_features] or null.
 struct LinearParams {
   const LinearWeight* weight;
-  const float* x;
+  ConstActivations x;
   const float* bias;
   int32_t rows;
   bool accumulate;  // add to what `out` holds (the residual stream): out + (W x + bias), in this
@@ -91,6 +91,8 @@ class Backend {
   virtual absl::string_view numerics_class() const = 0;
   // Backend memory is host memory: callers may read and write it in place between ops.
   virtual bool memory_is_host() const { return false; }
+  // Format of what products read (see Activations).
+  virtual DType activation_dtype() const { return DType::kF32; }
   // For people: device and instruction set.
   virtual std::string description() const = 0;
 

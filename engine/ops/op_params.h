@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "engine/ops/host_device.h"
 #include "engine/ops/kv_table.h"
 #include "engine/tensor/dtype_enum.h"
 
@@ -14,15 +15,37 @@ namespace lckv {
 // otherwise, row-major without padding; `rows` may be 0, and then the op does nothing. Outputs
 // never overlap inputs unless the op says so.
 
+// Values that a matrix product reads, in the format of Backend::activation_dtype(): kF32, or kBf16
+// rounded to nearest even. The ops right before a product write them so.
+struct Activations {
+  Activations() = default;
+  LCKV_HOST_DEVICE Activations(float* values) : data(values) {}  // implicit: float32 is the rule
+  LCKV_HOST_DEVICE Activations(void* values, DType format) : data(values), dtype(format) {}
+  // REQUIRES: kF32.
+  LCKV_HOST_DEVICE float* floats() const { return static_cast<float*>(data); }
+  void* data = nullptr;
+  DType dtype = DType::kF32;
+};
+struct ConstActivations {
+  ConstActivations() = default;
+  LCKV_HOST_DEVICE ConstActivations(const float* values) : data(values) {}
+  LCKV_HOST_DEVICE ConstActivations(const Activations& other)
+      : data(other.data), dtype(other.dtype) {}
+  // REQUIRES: kF32.
+  LCKV_HOST_DEVICE const float* floats() const { return static_cast<const float*>(data); }
+  const void* data = nullptr;
+  DType dtype = DType::kF32;
+};
+
 // out[r] = x[r] / sqrt(mean(x[r]^2) + eps) * weight. Shapes: x, out [rows][size], weight [size].
-// out may be x.
+// A float32 out may be x.
 struct RmsNormParams {
   const float* x;
   const float* weight;
   float eps;
   int32_t rows;
   int32_t size;
-  float* out;
+  Activations out;
 };
 
 // Rotates `heads` heads of each row in place, pairs (i, i + head_dim/2) by the angle positions[r] *
@@ -70,17 +93,17 @@ struct AttentionParams {
   bool nodiag;
   float scale;
   int32_t max_position;  // the largest of `positions`: sizes the scratch
-  float* out;
+  Activations out;
 };
 
-// out[r][i] = silu(gate[r][i]) * up[r][i], silu(x) = x / (1 + exp(-x)). Shapes [rows][size]. out
-// may be gate.
+// out[r][i] = silu(gate[r][i]) * up[r][i], silu(x) = x / (1 + exp(-x)). Shapes [rows][size]. A
+// float32 out may be gate.
 struct SwiGluParams {
   const float* gate;
   const float* up;
   int32_t rows;
   int32_t size;
-  float* out;
+  Activations out;
 };
 
 // The relative change of one pass: for each row  ||new - old||_2 / max(||new||_2, tiny)  over K and

@@ -126,13 +126,14 @@ class Planner {
     return memory;
   }
 
-  // As Transformer::AllocateBuffers, but for the step tables.
+  // As Transformer::AllocateBuffers with bf16 products, but for the step tables.
   int64_t ActivationBytes(int64_t rows) const {
     const int64_t query = int64_t{config_.num_heads} * config_.head_dim;
     const int64_t kv = int64_t{config_.num_kv_heads} * config_.head_dim;
-    const int64_t row = 4 * int64_t{config_.hidden_size} + 2 * query + 2 * kv +
-                        2 * int64_t{config_.intermediate_size} + config_.num_layers;
-    return rows * row * kFloatBytes;
+    const int64_t floats = 2 * int64_t{config_.hidden_size} + query + 2 * kv +
+                           2 * int64_t{config_.intermediate_size} + config_.num_layers;
+    const int64_t read_by_products = config_.hidden_size + query + config_.intermediate_size;
+    return rows * (floats * kFloatBytes + read_by_products * BytesOf(DType::kBf16, 1));
   }
 
   // As EncodeSlot::Create.

@@ -51,11 +51,18 @@ absl::Status Transformer::AllocateBuffers() {
   const int64_t rows = limits_.max_rows;
   const int64_t q_size = int64_t{config.num_heads} * config.head_dim;
   const int64_t kv_size = int64_t{config.num_kv_heads} * config.head_dim;
-  for (DeviceBuffer* buffer : {&hidden_, &normed_, &kept_hidden_, &kept_normed_}) {
-    LCKV_RETURN_IF_ERROR(floats(rows, config.hidden_size, *buffer));
-  }
+  const auto activations = [&](int64_t size, DeviceBuffer& buffer) -> absl::Status {
+    LCKV_ASSIGN_OR_RETURN(
+        buffer,
+        backend.Allocate(static_cast<size_t>(BytesOf(backend.activation_dtype(), rows * size))));
+    return absl::OkStatus();
+  };
+  LCKV_RETURN_IF_ERROR(floats(rows, config.hidden_size, hidden_));
+  LCKV_RETURN_IF_ERROR(floats(rows, config.hidden_size, kept_hidden_));
+  LCKV_RETURN_IF_ERROR(activations(config.hidden_size, normed_));
+  LCKV_RETURN_IF_ERROR(activations(q_size, attention_));
+  LCKV_RETURN_IF_ERROR(activations(config.intermediate_size, mlp_));
   LCKV_RETURN_IF_ERROR(floats(rows, q_size, q_));
-  LCKV_RETURN_IF_ERROR(floats(rows, q_size, attention_));
   LCKV_RETURN_IF_ERROR(floats(rows, kv_size, k_));
   LCKV_RETURN_IF_ERROR(floats(rows, kv_size, v_));
   LCKV_RETURN_IF_ERROR(floats(rows, config.intermediate_size, gate_));
@@ -91,8 +98,13 @@ float* Transformer::Hidden(int32_t row) const {
   return hidden_.floats() + int64_t{row} * model_->config().hidden_size;
 }
 
-float* Transformer::Normed(int32_t row) const {
-  return normed_.floats() + int64_t{row} * model_->config().hidden_size;
+Activations Transformer::ActivationsIn(const DeviceBuffer& buffer) const {
+  return {buffer.data(), model_->backend().activation_dtype()};
+}
+
+Activations Transformer::Normed(int32_t row) const {
+  const DType dtype = model_->backend().activation_dtype();
+  return {normed_.bytes() + BytesOf(dtype, int64_t{row} * model_->config().hidden_size), dtype};
 }
 
 KvShape Transformer::ShapeOf(int layer) const {
@@ -136,14 +148,13 @@ absl::StatusOr<Transformer::Output> Transformer::Forward(absl::Span<const Sequen
   for (int layer = 0; layer < config.num_layers; ++layer) {
     Rows rows = ActiveRows(batch, layer, after_drop);
     if (rows.count > 0) {
-      backend.RmsNorm({Hidden(rows.begin), model_->layer(layer).input_norm.floats(),
-                       config.rms_norm_eps, rows.count, config.hidden_size, Normed(rows.begin)});
+      Normalize(model_->layer(layer).input_norm, rows);
       if (config.layer_map.is_producer(layer)) StoreKv(batch, layer, rows);
       if (config.layer_map.is_upward_target(layer)) MeasureChange(batch, layer);
       if (layer == batch.top_target()) rows = rows.Without(batch.counts(after_drop).drafts);
     }
     if (layer == last_producer_) {
-      DropRows(batch);
+      DropRows(batch, layer);
       after_drop = true;
       rows = ActiveRows(batch, layer, after_drop);
     }
@@ -166,6 +177,12 @@ absl::StatusOr<Transformer::Output> Transformer::Forward(absl::Span<const Sequen
     output.first_logit_row.push_back(batch.placement(i).first_logit_row);
   }
   return output;
+}
+
+void Transformer::Normalize(const DeviceBuffer& norm, const Rows& rows) {
+  const ModelConfig& config = model_->config();
+  model_->backend().RmsNorm({Hidden(rows.begin), norm.floats(), config.rms_norm_eps, rows.count,
+                             config.hidden_size, Normed(rows.begin)});
 }
 
 void Transformer::LoadStaged(const StepBatch& batch, absl::Span<const SequenceWork> work) {
@@ -198,7 +215,7 @@ void Transformer::StoreKv(const StepBatch& batch, int layer, const Rows& rows) {
   const ModelConfig& config = model_->config();
   const LayerWeights& weights = model_->layer(layer);
   Backend& backend = model_->backend();
-  const float* x = Normed(rows.begin);
+  const Activations x = Normed(rows.begin);
   backend.Linear({weights.k.get(), x, weights.k_bias.floats(), rows.count, false, k_.floats()});
   backend.Linear({weights.v.get(), x, weights.v_bias.floats(), rows.count, false, v_.floats()});
   backend.Rope({k_.floats(), rows.positions, model_->cos_sin().floats(), rows.count,
@@ -223,15 +240,13 @@ void Transformer::MeasureChange(const StepBatch& batch, int layer) {
   measured_layers_.push_back(layer);
 }
 
-void Transformer::DropRows(const StepBatch& batch) {
+void Transformer::DropRows(const StepBatch& batch, int layer) {
   const int32_t rows = batch.counts(true).rows;
-  const int32_t size = model_->config().hidden_size;
   if (rows == batch.counts(false).rows) return;
-  Backend& backend = model_->backend();
-  backend.GatherRows({hidden_.floats(), batch.kept_rows(), rows, size, kept_hidden_.floats()});
-  backend.GatherRows({normed_.floats(), batch.kept_rows(), rows, size, kept_normed_.floats()});
+  model_->backend().GatherRows({hidden_.floats(), batch.kept_rows(), rows,
+                                model_->config().hidden_size, kept_hidden_.floats()});
   std::swap(hidden_, kept_hidden_);
-  std::swap(normed_, kept_normed_);
+  Normalize(model_->layer(layer).input_norm, ActiveRows(batch, layer, true));
 }
 
 void Transformer::AttentionBlock(const StepBatch& batch, int layer, const Rows& rows) {
@@ -255,27 +270,26 @@ void Transformer::AttentionBlock(const StepBatch& batch, int layer, const Rows& 
   attention.nodiag = config.nodiag(layer);
   attention.scale = 1.0f / std::sqrt(static_cast<float>(config.head_dim));
   attention.max_position = batch.max_position();
-  attention.out = attention_.floats();
+  attention.out = ActivationsIn(attention_);
   backend.Attention(attention);
-  backend.Linear({weights.o.get(), attention_.floats(), weights.o_bias.floats(), rows.count, true,
-                  Hidden(rows.begin)});
+  backend.Linear({weights.o.get(), ActivationsIn(attention_), weights.o_bias.floats(), rows.count,
+                  true, Hidden(rows.begin)});
 }
 
 void Transformer::MlpBlock(int layer, const Rows& rows) {
   const ModelConfig& config = model_->config();
   const LayerWeights& weights = model_->layer(layer);
   Backend& backend = model_->backend();
-  float* normed = Normed(rows.begin);
-  backend.RmsNorm({Hidden(rows.begin), weights.post_attention_norm.floats(), config.rms_norm_eps,
-                   rows.count, config.hidden_size, normed});
+  const Activations normed = Normed(rows.begin);
+  Normalize(weights.post_attention_norm, rows);
   backend.Linear(
       {weights.gate.get(), normed, weights.gate_bias.floats(), rows.count, false, gate_.floats()});
   backend.Linear(
       {weights.up.get(), normed, weights.up_bias.floats(), rows.count, false, up_.floats()});
   backend.SwiGlu(
-      {gate_.floats(), up_.floats(), rows.count, config.intermediate_size, gate_.floats()});
-  backend.Linear({weights.down.get(), gate_.floats(), weights.down_bias.floats(), rows.count, true,
-                  Hidden(rows.begin)});
+      {gate_.floats(), up_.floats(), rows.count, config.intermediate_size, ActivationsIn(mlp_)});
+  backend.Linear({weights.down.get(), ActivationsIn(mlp_), weights.down_bias.floats(), rows.count,
+                  true, Hidden(rows.begin)});
 }
 
 void Transformer::Logits(const StepBatch& batch) {
@@ -286,8 +300,8 @@ void Transformer::Logits(const StepBatch& batch) {
   backend.GatherRows(
       {hidden_.floats(), batch.logit_rows(), rows, config.hidden_size, kept_hidden_.floats()});
   backend.RmsNorm({kept_hidden_.floats(), model_->final_norm().floats(), config.rms_norm_eps, rows,
-                   config.hidden_size, normed_.floats()});
-  backend.Linear({&model_->lm_head(), normed_.floats(), nullptr, rows, false, logits_.floats()});
+                   config.hidden_size, Normed(0)});
+  backend.Linear({&model_->lm_head(), Normed(0), nullptr, rows, false, logits_.floats()});
 }
 
 std::vector<float> Transformer::KvChanges(const StepBatch& batch,

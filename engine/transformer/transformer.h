@@ -50,18 +50,23 @@ class Transformer {
 
   struct Rows;  // the rows active at a layer
   Rows ActiveRows(const StepBatch& batch, int layer, bool after_drop) const;
+  // normed = RmsNorm of hidden, with the weights `norm`.
+  void Normalize(const DeviceBuffer& norm, const Rows& rows);
   void LoadStaged(const StepBatch& batch, absl::Span<const SequenceWork> work);
   void SaveStaged(const StepBatch& batch, absl::Span<const SequenceWork> work, bool after_drop);
   void StoreKv(const StepBatch& batch, int layer, const Rows& rows);
   void MeasureChange(const StepBatch& batch, int layer);
-  void DropRows(const StepBatch& batch);
+  // Keeps the rows that go on beyond `layer`, and norms them again.
+  void DropRows(const StepBatch& batch, int layer);
   void AttentionBlock(const StepBatch& batch, int layer, const Rows& rows);
   void MlpBlock(int layer, const Rows& rows);
   void Logits(const StepBatch& batch);
   std::vector<float> KvChanges(const StepBatch& batch, absl::Span<const SequenceWork> work);
   KvShape ShapeOf(int layer) const;
   float* Hidden(int32_t row) const;
-  float* Normed(int32_t row) const;
+  Activations Normed(int32_t row) const;
+  // The beginning of `buffer` as what products read.
+  Activations ActivationsIn(const DeviceBuffer& buffer) const;
 
   const Model* model_;
   const PageLayout* layout_;
@@ -70,9 +75,10 @@ class Transformer {
   int last_producer_ = 0;
   std::vector<int> measured_layers_;  // upward targets that this step compared
 
-  // [max_rows][…] each.
-  DeviceBuffer hidden_, normed_, kept_hidden_, kept_normed_;
-  DeviceBuffer q_, k_, v_, attention_, gate_, up_;
+  // [max_rows][…] each; float32, but those that products read are Activations.
+  DeviceBuffer hidden_, kept_hidden_;
+  DeviceBuffer normed_, attention_, mlp_;  // Activations
+  DeviceBuffer q_, k_, v_, gate_, up_;
   DeviceBuffer kv_change_;  // [upward targets][max_rows]
   DeviceBuffer logits_;     // [max_logit_rows][vocab]
   DeviceBuffer identity_;   // 0, 1, 2, …

@@ -90,7 +90,7 @@ void CpuAttention::Attend(const AttentionParams& params, int64_t row, int32_t fi
   }
 
   for (int32_t h = 0; h < heads; ++h) {
-    float* out = params.out + offset + static_cast<int64_t>(h) * shape.head_dim;
+    float* out = params.out.floats() + offset + static_cast<int64_t>(h) * shape.head_dim;
     // Nothing visible: zero, not 0 / 0.
     const float sum = range.begin < range.end ? state.sum[h] : 1.0f;
     for (int32_t i = 0; i < shape.head_dim; ++i) out[i] = state.out[h][i] / sum;

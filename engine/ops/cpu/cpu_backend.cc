@@ -73,7 +73,7 @@ class CpuBackend final : public Backend {
     pool_->ParallelFor(params.rows, size, [&](int64_t begin, int64_t end, int /*thread*/) {
       for (int64_t r = begin; r < end; ++r) {
         kernels_.rms_norm(params.x + r * size, params.weight, params.eps, params.size,
-                          params.out + r * size);
+                          params.out.floats() + r * size);
       }
     });
   }
@@ -101,7 +101,8 @@ class CpuBackend final : public Backend {
     pool_->ParallelFor(vectors, kPanel * kExpWork, [&](int64_t begin, int64_t end, int /*thread*/) {
       const int64_t first = begin * kPanel;
       const int64_t last = std::min(end * kPanel, count);
-      kernels_.swi_glu(params.gate + first, params.up + first, last - first, params.out + first);
+      kernels_.swi_glu(params.gate + first, params.up + first, last - first,
+                       params.out.floats() + first);
     });
   }
 
@@ -132,7 +133,7 @@ void CpuBackend::Linear(const LinearParams& params) {
                            .dtype = weight.dtype(),
                            .in_features = weight.in_features(),
                            .out_features = weight.out_features(),
-                           .x = params.x,
+                           .x = params.x.floats(),
                            .bias = params.bias,
                            .rows = params.rows,
                            .accumulate = params.accumulate,

@@ -177,7 +177,8 @@ __global__ void __launch_bounds__(kThreads) AttentionKernel(AttentionParams args
   for (int32_t i = block.thread; i < values; i += kThreads) {
     const float total = shared[layout.total + i / head_dim];
     // Nothing visible: zero.
-    args.out[offset + i] = total == 0.0f ? 0.0f : device::Div(shared[layout.sums + i], total);
+    StoreActivation(args.out, offset + i,
+                    total == 0.0f ? 0.0f : device::Div(shared[layout.sums + i], total));
   }
 }
 

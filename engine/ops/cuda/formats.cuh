@@ -4,6 +4,7 @@
 // those of engine/tensor/dtype.h.
 
 #include "engine/ops/cuda/device.cuh"
+#include "engine/ops/op_params.h"
 #include "engine/tensor/dtype_enum.h"
 
 namespace lckv::gpu {
@@ -29,6 +30,15 @@ LCKV_DEVICE inline void StoreKv(uint8_t* values, DType dtype, int32_t index, flo
   }
   reinterpret_cast<uint16_t*>(values)[index] =
       dtype == DType::kF16 ? device::F32ToF16(value) : device::F32ToBf16(value);
+}
+
+// Value `index` of what a product will read.
+LCKV_DEVICE inline void StoreActivation(const Activations& out, int64_t index, float value) {
+  if (out.dtype == DType::kF32) {
+    static_cast<float*>(out.data)[index] = value;
+  } else {
+    static_cast<uint16_t*>(out.data)[index] = device::F32ToBf16(value);
+  }
 }
 
 // Value `index` of a weight row; quantised ones are d * q (+ m), each product and sum rounded.

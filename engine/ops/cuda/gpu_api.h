@@ -19,7 +19,7 @@
 namespace lckv::gpu {
 
 // Grows with every change of this file or op_params.h.
-inline constexpr uint32_t kApiVersion = 1;
+inline constexpr uint32_t kApiVersion = 2;
 // Name of the one symbol that a library exports: extern "C" const GpuApi* lckv_gpu_api(void).
 inline constexpr char kApiSymbol[] = "lckv_gpu_api";
 
@@ -55,7 +55,7 @@ struct EmbedArgs {
 };
 struct LinearArgs {
   Weight weight;
-  const float* x;
+  ConstActivations x;
   const float* bias;  // or null
   int32_t rows;
   bool accumulate;

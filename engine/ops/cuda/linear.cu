@@ -42,7 +42,7 @@ __global__ void __launch_bounds__(kThreads) LinearKernel(LinearArgs args) {
       const int32_t k = i % kTileK;
       if (row >= args.rows || k >= count) continue;
       inputs[i / kTileK * kPitch + k] =
-          args.x[static_cast<int64_t>(row) * weight.in_features + first_k + k];
+          args.x.floats()[static_cast<int64_t>(row) * weight.in_features + first_k + k];
     }
     __syncthreads();
     if (first_row + row_in_tile < args.rows) {

@@ -1,5 +1,6 @@
 // One block a row: the sum of squares in a fixed order, then the scaled row.
 
+#include "engine/ops/cuda/formats.cuh"
 #include "engine/ops/cuda/kernels.h"
 #include "engine/ops/cuda/launch.cuh"
 #include "engine/ops/cuda/reduce.cuh"
@@ -22,7 +23,8 @@ __global__ void __launch_bounds__(kThreads) RmsNormKernel(RmsNormParams args) {
   const float mean = device::Div(sum, static_cast<float>(args.size));
   const float scale = device::Div(1.0f, device::Sqrt(device::Add(mean, args.eps)));
   for (int32_t i = thread; i < args.size; i += kThreads) {
-    args.out[offset + i] = device::Mul(device::Mul(args.x[offset + i], scale), args.weight[i]);
+    StoreActivation(args.out, offset + i,
+                    device::Mul(device::Mul(args.x[offset + i], scale), args.weight[i]));
   }
 }
 

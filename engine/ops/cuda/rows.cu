@@ -46,7 +46,7 @@ __global__ void __launch_bounds__(kThreads) SwiGluKernel(SwiGluParams args) {
   if (index >= int64_t{args.rows} * args.size) return;
   const float gate = args.gate[index];
   const float silu = device::Div(gate, device::Add(1.0f, device::Exp(-gate)));
-  args.out[index] = device::Mul(silu, args.up[index]);
+  StoreActivation(args.out, index, device::Mul(silu, args.up[index]));
 }
 
 __global__ void __launch_bounds__(kThreads) GatherRowsKernel(GatherRowsParams args) {

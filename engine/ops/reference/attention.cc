@@ -71,7 +71,7 @@ void Attention(const AttentionParams& params) {
   for (int64_t r = 0; r < params.rows; ++r) {
     for (int32_t h = 0; h < params.heads; ++h) {
       const int64_t offset = (r * params.heads + h) * params.shape.head_dim;
-      AttendHead(params, r, h / group, params.q + offset, params.out + offset);
+      AttendHead(params, r, h / group, params.q + offset, params.out.floats() + offset);
     }
   }
 }

@@ -7,7 +7,7 @@ namespace lckv::reference {
 void RmsNorm(const RmsNormParams& params) {
   for (int64_t r = 0; r < params.rows; ++r) {
     const float* x = params.x + r * params.size;
-    float* out = params.out + r * params.size;
+    float* out = params.out.floats() + r * params.size;
     double sum = 0;
     for (int32_t i = 0; i < params.size; ++i) {
       sum += static_cast<double>(x[i]) * static_cast<double>(x[i]);
@@ -44,7 +44,7 @@ void SwiGlu(const SwiGluParams& params) {
   for (int64_t i = 0; i < count; ++i) {
     const double gate = static_cast<double>(params.gate[i]);
     const double silu = gate / (1.0 + std::exp(-gate));
-    params.out[i] = static_cast<float>(silu * static_cast<double>(params.up[i]));
+    params.out.floats()[i] = static_cast<float>(silu * static_cast<double>(params.up[i]));
   }
 }
 

@@ -60,7 +60,7 @@ void Embed(const EmbedParams& params) {
 void Linear(const LinearParams& params) {
   const auto& weight = static_cast<const Weight&>(*params.weight);
   for (int64_t r = 0; r < params.rows; ++r) {
-    const float* x = params.x + r * weight.in_features();
+    const float* x = params.x.floats() + r * weight.in_features();
     float* out = params.out + r * weight.out_features();
     for (int32_t o = 0; o < weight.out_features(); ++o) {
       const float* w = weight.row(o);

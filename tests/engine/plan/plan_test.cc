@@ -34,10 +34,10 @@ TEST(PlanTest, MemoryOf7BOnAnA100) {
   EXPECT_EQ(full.memory.host_weight_bytes, 0);
   EXPECT_EQ(full.memory.stream_buffer_bytes, 0);
   EXPECT_EQ(full.memory.encode_slot_bytes, 0);
-  // 84,932,978,278 - 2^30 - weights - 2,048 rows of 219,264 bytes = 69,930,722,918; a session takes
+  // 84,932,978,278 - 2^30 - weights - 2,048 rows of 208,512 bytes = 69,952,743,014; a session takes
   // 2^31, a row of activations and one of 32,000 logits.
   EXPECT_EQ(full.largest_batch, 32);
-  EXPECT_EQ(full.memory.activation_bytes, 2080 * 219'264);
+  EXPECT_EQ(full.memory.activation_bytes, 2080 * 208'512);
   EXPECT_EQ(full.memory.logits_bytes, 32 * 128'000);
   EXPECT_LE(full.memory.device_bytes(), Device("a100").memory_bytes);
   EXPECT_EQ(full.hot_sessions, 32);
