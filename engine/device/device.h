@@ -16,10 +16,15 @@ namespace lckv {
 struct DeviceOptions {
   std::string device = "auto";
   CpuBackendOptions cpu;  // of cpu
+  // What products read: "f32", "bf16" (a GPU only), or "auto": bf16 on a GPU, else f32.
+  std::string compute = "auto";
+  // Of a GPU: see CudaOptions.
+  bool fast = false;
 };
 
-// INVALID_ARGUMENT: no such name or GPU number. UNAVAILABLE: no GPU library, driver or GPU.
-// FAILED_PRECONDITION: a library of another version, an instruction set that the machine lacks.
+// INVALID_ARGUMENT: no such name or GPU number, or a way to compute that the device has not.
+// UNAVAILABLE: no GPU library, driver or GPU. FAILED_PRECONDITION: a library of another version, an
+// instruction set that the machine lacks.
 absl::StatusOr<std::unique_ptr<Backend>> OpenDevice(const DeviceOptions& options);
 
 }  // namespace lckv

@@ -48,7 +48,7 @@ class RandomSource final : public TensorSource {
     matrix.dtype = rows == 1 ? DType::kF32 : dtype_;
     matrix.rows = rows;
     matrix.cols = cols;
-    if (IsQuantized(matrix.dtype) && cols % kQuantBlock != 0) {
+    if (cols % UnitOf(matrix.dtype) != 0) {
       return absl::InvalidArgumentError(absl::StrCat("random weights: tensor \"", name,
                                                      "\" has rows of ", cols, " values, ",
                                                      Name(dtype_), " needs multiples of 32"));

@@ -93,6 +93,10 @@ class Backend {
   virtual bool memory_is_host() const { return false; }
   // Format of what products read (see Activations).
   virtual DType activation_dtype() const { return DType::kF32; }
+  // What a matrix stored as `stored` becomes when the user names no format.
+  virtual DType DefaultFormat(DType stored) const { return stored; }
+  // What users mean by int8 here: blocks of 32 with a scale, or rows.
+  virtual DType int8_format() const { return DType::kQ8_0; }
   // For people: device and instruction set.
   virtual std::string description() const = 0;
 
@@ -105,8 +109,9 @@ class Backend {
   virtual absl::Status Synchronize() = 0;
 
   // Converts `matrix` to `format` and this backend's layout; kF32, kF16, kBf16 keep or convert,
-  // kQ8_0 and kQ4_1 quantise unless the matrix is stored so already. INVALID_ARGUMENT when cols is
-  // no multiple of kQuantBlock for a quantised format; RESOURCE_EXHAUSTED. The host data is not
+  // the others quantise unless the matrix is stored so already. INVALID_ARGUMENT when cols is no
+  // multiple of UnitOf(format), or the machine has no products of this format;
+  // RESOURCE_EXHAUSTED. The host data is not
   // needed afterwards. Runs on all threads.
   virtual absl::StatusOr<std::unique_ptr<LinearWeight>> PrepareLinear(const HostMatrix& matrix,
                                                                       DType format) = 0;

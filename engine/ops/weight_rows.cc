@@ -21,10 +21,10 @@ absl::Status CheckWeight(const HostMatrix& matrix, DType format) {
         absl::StrCat("weight of shape [", matrix.rows, "][", matrix.cols, "]"));
   }
   for (DType dtype : {matrix.dtype, format}) {
-    if (IsQuantized(dtype) && matrix.cols % kQuantBlock != 0) {
+    if (matrix.cols % UnitOf(dtype) != 0) {
       return absl::InvalidArgumentError(
-          absl::StrCat(matrix.cols, " input features are no multiple of ", kQuantBlock, ", which ",
-                       Name(dtype), " needs"));
+          absl::StrCat(matrix.cols, " input features are no multiple of ", UnitOf(dtype),
+                       ", which ", Name(dtype), " needs"));
     }
   }
   return absl::OkStatus();

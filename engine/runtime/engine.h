@@ -20,7 +20,7 @@
 namespace lckv {
 
 struct EngineOptions {
-  // "" or "auto": as stored in the checkpoint; else a DType name, or "int8" (q8_0), "int4" (q4_1).
+  // As of Model::Load.
   std::string weight_format;
   DType kv_dtype = DType::kBf16;
   int tokens_per_page = 64;

@@ -1,7 +1,9 @@
 #include "engine/tensor/dtype.h"
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
+#include <limits>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
@@ -9,7 +11,11 @@
 
 namespace lckv {
 
-bool IsQuantized(DType dtype) { return dtype == DType::kQ8_0 || dtype == DType::kQ4_1; }
+bool IsQuantized(DType dtype) { return UnitOf(dtype) > 1 || IsRowQuantized(dtype); }
+
+bool IsRowQuantized(DType dtype) { return dtype == DType::kI8 || dtype == DType::kFp8; }
+
+int UnitOf(DType dtype) { return dtype == DType::kQ8_0 || dtype == DType::kQ4_1 ? kQuantBlock : 1; }
 
 int64_t BytesOf(DType dtype, int64_t count) {
   switch (dtype) {
@@ -24,6 +30,9 @@ int64_t BytesOf(DType dtype, int64_t count) {
     case DType::kQ4_1:
       LCKV_CHECK(count % kQuantBlock == 0);
       return count / kQuantBlock * 20;
+    case DType::kI8:
+    case DType::kFp8:
+      return kRowScaleBytes + count;
   }
   LCKV_CHECK(false);
   return 0;
@@ -41,12 +50,17 @@ absl::string_view Name(DType dtype) {
       return "q8_0";
     case DType::kQ4_1:
       return "q4_1";
+    case DType::kI8:
+      return "i8";
+    case DType::kFp8:
+      return "fp8";
   }
   return "?";
 }
 
 absl::StatusOr<DType> ParseDType(absl::string_view name) {
-  for (DType dtype : {DType::kF32, DType::kF16, DType::kBf16, DType::kQ8_0, DType::kQ4_1}) {
+  for (DType dtype : {DType::kF32, DType::kF16, DType::kBf16, DType::kQ8_0, DType::kQ4_1,
+                      DType::kI8, DType::kFp8}) {
     if (name == Name(dtype)) return dtype;
   }
   return absl::InvalidArgumentError(absl::StrCat("unknown number format \"", name, "\""));
@@ -86,6 +100,32 @@ uint16_t F32ToF16(float value) {
   }
   const uint32_t rounded = magnitude + 0xFFFu + ((magnitude >> 13) & 1u);
   return static_cast<uint16_t>(sign | ((rounded - 0x38000000u) >> 13));
+}
+
+float E4m3ToF32(uint8_t bits) {
+  const uint32_t exponent = (bits >> 3) & 0xFu;
+  const uint32_t mantissa = bits & 7u;
+  float magnitude = 0;
+  if ((bits & 0x7Fu) == 0x7Fu) {
+    magnitude = std::numeric_limits<float>::quiet_NaN();
+  } else if (exponent == 0) {
+    magnitude = std::ldexp(static_cast<float>(mantissa), -9);
+  } else {
+    magnitude = std::ldexp(static_cast<float>(8 + mantissa), static_cast<int>(exponent) - 10);
+  }
+  return (bits & 0x80u) != 0 ? -magnitude : magnitude;
+}
+
+uint8_t F32ToE4m3(float value) {
+  const uint32_t sign = std::signbit(value) ? 0x80u : 0u;
+  if (std::isnan(value)) return static_cast<uint8_t>(sign | 0x7Fu);
+  const float magnitude = std::abs(value);
+  if (magnitude >= 448) return static_cast<uint8_t>(sign | 0x7Eu);
+  // The last place is worth 2^(exponent - 3), at least 2^-9; nearbyint rounds to even. A carry into
+  // the next exponent is right as it is.
+  const int exponent = magnitude == 0 ? -6 : std::max(std::ilogb(magnitude), -6);
+  const auto units = static_cast<uint32_t>(std::nearbyint(std::ldexp(magnitude, 3 - exponent)));
+  return static_cast<uint8_t>(sign | (static_cast<uint32_t>(exponent + 6) * 8 + units));
 }
 
 }  // namespace lckv

@@ -73,6 +73,30 @@ void QuantizeQ4_1(const float* values, int64_t count, uint8_t* out) {
   }
 }
 
+// q in [-127, 127], or E4M3.
+void QuantizeByRow(const float* values, int64_t count, DType dtype, uint8_t* out) {
+  const bool fp8 = dtype == DType::kFp8;
+  float largest = 0;
+  for (int64_t i = 0; i < count; ++i) largest = std::max(largest, std::abs(values[i]));
+  const float d = largest / (fp8 ? 448.0f : 127.0f);
+  std::memcpy(out, &d, kRowScaleBytes);
+  for (int64_t i = 0; i < count; ++i) {
+    const float q = d > 0 ? values[i] / d : 0.0f;
+    out[kRowScaleBytes + i] = fp8 ? F32ToE4m3(q)
+                                  : static_cast<uint8_t>(static_cast<int8_t>(
+                                        std::clamp(std::nearbyint(q), -127.0f, 127.0f)));
+  }
+}
+
+void DequantizeByRow(const uint8_t* in, int64_t count, DType dtype, float* out) {
+  float d;
+  std::memcpy(&d, in, kRowScaleBytes);
+  for (int64_t i = 0; i < count; ++i) {
+    const uint8_t q = in[kRowScaleBytes + i];
+    out[i] = d * (dtype == DType::kFp8 ? E4m3ToF32(q) : static_cast<float>(static_cast<int8_t>(q)));
+  }
+}
+
 }  // namespace
 
 void DequantizeRow(const HostMatrix& matrix, int64_t row, float* out) {
@@ -94,6 +118,10 @@ void DequantizeRow(const HostMatrix& matrix, int64_t row, float* out) {
       return;
     case DType::kQ4_1:
       DequantizeQ4_1(in, matrix.cols, out);
+      return;
+    case DType::kI8:
+    case DType::kFp8:
+      DequantizeByRow(in, matrix.cols, matrix.dtype, out);
       return;
   }
 }
@@ -117,6 +145,10 @@ void QuantizeRow(const float* values, int64_t count, DType dtype, void* out) {
     case DType::kQ4_1:
       LCKV_CHECK(count % kQuantBlock == 0);
       QuantizeQ4_1(values, count, bytes);
+      return;
+    case DType::kI8:
+    case DType::kFp8:
+      QuantizeByRow(values, count, dtype, bytes);
       return;
   }
 }

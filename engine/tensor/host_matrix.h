@@ -20,8 +20,8 @@ struct HostMatrix {
 // sum rounded.
 void DequantizeRow(const HostMatrix& matrix, int64_t row, float* out);
 
-// Quantises `count` floats (a multiple of kQuantBlock) to `dtype` (kQ8_0, kQ4_1, kBf16, kF16 or
-// kF32) at `out`, rounding to nearest. kQ8_0: d = max|x| / 127. kQ4_1: m = min, d = (max - min)
+// Writes `count` floats (a multiple of UnitOf(dtype)) as a row of `dtype` at `out`, rounding to
+// nearest. kQ8_0, kI8: d = max|x| / 127. kFp8: d = max|x| / 448. kQ4_1: m = min, d = (max - min)
 // / 15.
 void QuantizeRow(const float* values, int64_t count, DType dtype, void* out);
 

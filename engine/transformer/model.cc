@@ -12,9 +12,9 @@
 namespace lckv {
 namespace {
 
-absl::StatusOr<std::optional<DType>> ResolveFormat(absl::string_view name) {
+absl::StatusOr<std::optional<DType>> ResolveFormat(absl::string_view name, const Backend& backend) {
   if (name.empty() || name == "auto") return std::optional<DType>();
-  if (name == "int8") return std::optional<DType>(DType::kQ8_0);
+  if (name == "int8") return std::optional<DType>(backend.int8_format());
   if (name == "int4") return std::optional<DType>(DType::kQ4_1);
   LCKV_ASSIGN_OR_RETURN(const DType dtype, ParseDType(name));
   return std::optional<DType>(dtype);
@@ -43,8 +43,10 @@ class Model::Loader {
   Loader(Model* model, std::optional<DType> format) : model_(model), format_(format) {}
 
   absl::StatusOr<std::unique_ptr<LinearWeight>> Matrix(const HostMatrix& matrix) {
-    LCKV_ASSIGN_OR_RETURN(auto weight,
-                          model_->backend_->PrepareLinear(matrix, format_.value_or(matrix.dtype)));
+    Backend& backend = *model_->backend_;
+    LCKV_ASSIGN_OR_RETURN(
+        auto weight,
+        backend.PrepareLinear(matrix, format_.value_or(backend.DefaultFormat(matrix.dtype))));
     model_->weight_bytes_ += static_cast<int64_t>(weight->size_bytes());
     formats_.insert(std::string(Name(weight->dtype())));
     return weight;
@@ -99,7 +101,7 @@ class Model::Loader {
 absl::StatusOr<std::unique_ptr<Model>> Model::Load(const Checkpoint& checkpoint, Backend* backend,
                                                    absl::string_view weight_format,
                                                    int max_context) {
-  LCKV_ASSIGN_OR_RETURN(const std::optional<DType> format, ResolveFormat(weight_format));
+  LCKV_ASSIGN_OR_RETURN(const std::optional<DType> format, ResolveFormat(weight_format, *backend));
   auto model = std::make_unique<Model>();
   model->config_ = checkpoint.config();
   model->backend_ = backend;

@@ -24,9 +24,9 @@ struct LayerWeights {
 // A checkpoint's weights, ready to run on a backend. Immutable; must die before the backend.
 class Model {
  public:
-  // `weight_format`: "" or "auto" keeps each matrix's stored format; otherwise every matrix is
-  // converted: a DType name, "int8" = q8_0, "int4" = q4_1. `max_context` bounds positions.
-  // INVALID_ARGUMENT (format), RESOURCE_EXHAUSTED.
+  // `weight_format`: "" or "auto" keeps each matrix as the backend likes it best; otherwise every
+  // matrix is converted: a DType name, "int8" (q8_0, on a GPU i8), "int4" (q4_1). `max_context`
+  // bounds positions. INVALID_ARGUMENT (format), RESOURCE_EXHAUSTED.
   static absl::StatusOr<std::unique_ptr<Model>> Load(const Checkpoint& checkpoint, Backend* backend,
                                                      absl::string_view weight_format,
                                                      int max_context);

@@ -9,20 +9,15 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "base/status_macros.h"
+#include "services/worker/device_flags.h"
 
 namespace lckv {
 
 void AddComputeFlags(CLI::App& command, ComputeFlags& flags) {
+  AddDeviceFlags(command, flags.device);
   command
-      .add_option("--device", flags.device.device,
-                  "auto, cpu or cuda:N (cuda-sim: the GPU kernels, simulated)")
-      ->capture_default_str();
-  command.add_option("--threads", flags.device.cpu.num_threads, "Threads; 0: one per core")
-      ->check(CLI::Range(0, 1024))
-      ->capture_default_str();
-  command.add_option("--isa", flags.device.cpu.isa,
-                     "Instruction set: generic, avx2, avx512; default the best");
-  command.add_option("--weights", flags.weights, "auto (as stored), f32, f16, bf16, int8 or int4")
+      .add_option("--weights", flags.weights,
+                  "auto (as stored), f32, f16, bf16, fp8 (a GPU), int8 or int4")
       ->capture_default_str();
   command.add_option("--kv", flags.kv, "Format of stored KV: f32, bf16 or f16")
       ->capture_default_str();

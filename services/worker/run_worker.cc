@@ -7,6 +7,7 @@
 #include "engine/tensor/dtype.h"
 #include "services/common/flags.h"
 #include "services/common/server_runner.h"
+#include "services/worker/device_flags.h"
 #include "services/worker/worker.h"
 
 namespace lckv::worker {
@@ -33,7 +34,7 @@ void AddModelFlags(CLI::App& app, WorkerOptions* options) {
       ->capture_default_str();
   app.add_option("--layer-map", options->layer_map, "layer map instead of the config's: 0_6_6_…");
   app.add_option("--weights", options->engine.weight_format,
-                 "bf16, f16, f32, int8 or int4; auto: as stored");
+                 "bf16, f16, f32, fp8 (a GPU), int8 or int4; auto: as stored");
   app.add_option("--kv-dtype", options->engine.kv_dtype, "bf16, f32 or f16")
       ->transform(CLI::CheckedTransformer(KvFormats(), CLI::ignore_case))
       ->default_str("bf16");
@@ -43,15 +44,7 @@ void AddModelFlags(CLI::App& app, WorkerOptions* options) {
                  "tokens of one session; 0: the model's")
       ->check(CLI::Range(0, 1 << 20))
       ->capture_default_str();
-  app.add_option("--device", options->device.device,
-                 "auto, cpu or cuda:N (cuda-sim: the GPU kernels, simulated)")
-      ->capture_default_str();
-  app.add_option("--threads", options->device.cpu.num_threads,
-                 "threads that compute; 0: one a core")
-      ->check(CLI::Range(0, 1024))
-      ->capture_default_str();
-  app.add_option("--isa", options->device.cpu.isa,
-                 "generic, avx2 or avx512; default: the best there is");
+  AddDeviceFlags(app, options->device);
 }
 
 void AddServingFlags(CLI::App& app, WorkerOptions* options) {

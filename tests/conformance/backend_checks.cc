@@ -59,14 +59,14 @@ void ExpectSameBits(const std::string& what, const std::vector<float>& expected,
 
 void ExpectAgreesWithReference(Backend& backend) {
   const std::unique_ptr<Backend> reference = MakeReferenceBackend();
-  for (const auto& op_case : AllOpCases()) {
+  for (const auto& op_case : AllOpCases(backend.activation_dtype())) {
     const OpOutcome expected = RunAll(*op_case, *reference);
     ExpectClose(*op_case, expected.values, RunAll(*op_case, backend).values);
   }
 }
 
 void ExpectBatchDoesNotChangeBits(Backend& backend) {
-  for (const auto& op_case : AllOpCases()) {
+  for (const auto& op_case : AllOpCases(backend.activation_dtype())) {
     const int rows = op_case->rows();
     if (rows < 2) continue;
     const OpOutcome all = RunAll(*op_case, backend);
@@ -87,6 +87,7 @@ void ExpectBatchDoesNotChangeBits(Backend& backend) {
 
 void ExpectPagesDoNotChangeAttention(Backend& backend, int split_step) {
   AttentionSpec spec = {.heads = 3, .kv_heads = 1, .head_dim = 20};
+  spec.activations = backend.activation_dtype();
   spec.sequences = {{.length = 141}};
   for (int p : {0, 1, 63, 64, 65, 127, 128, 140}) spec.rows.push_back({0, p});
   for (int window : {0, 70}) {

@@ -9,11 +9,29 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
+#include "engine/tensor/host_matrix.h"
 
 namespace lckv::testing {
 namespace {
 
 constexpr uint8_t kGuard = 0xA5;
+// More than two vectors. Where memory is the host's they keep pointers aligned, vectors not.
+constexpr size_t kHostOffsetBytes = 72;
+constexpr size_t kHostGuardBytes = 300;
+constexpr size_t kDeviceGuardBytes = 512;
+
+std::vector<uint8_t> BytesOfValues(const std::vector<float>& values, DType dtype) {
+  const auto count = static_cast<int64_t>(values.size());
+  std::vector<uint8_t> bytes(static_cast<size_t>(BytesOf(dtype, count)));
+  QuantizeRow(values.data(), count, dtype, bytes.data());
+  return bytes;
+}
+
+std::vector<float> ValuesOfBytes(const uint8_t* bytes, size_t count, DType dtype) {
+  std::vector<float> values(count);
+  DequantizeRow({bytes, dtype, 1, static_cast<int64_t>(count)}, 0, values.data());
+  return values;
+}
 
 DeviceBuffer Upload(Backend& backend, const std::vector<uint8_t>& bytes) {
   auto buffer = backend.Allocate(bytes.size());
@@ -49,16 +67,28 @@ double Largest(const float* values, size_t count) {
   return largest;
 }
 
-DeviceArray::DeviceArray(Backend& backend, const void* data, size_t size_bytes) {
-  std::vector<uint8_t> bytes(kOffsetBytes + size_bytes, kGuard);
-  if (size_bytes > 0) std::memcpy(bytes.data() + kOffsetBytes, data, size_bytes);
+std::vector<float> Rounded(const std::vector<float>& values, DType dtype) {
+  return ValuesOfBytes(BytesOfValues(values, dtype).data(), values.size(), dtype);
+}
+
+DeviceArray::DeviceArray(Backend& backend, const void* data, size_t size_bytes)
+    : offset_bytes_(backend.memory_is_host() ? kHostOffsetBytes : kDeviceGuardBytes) {
+  std::vector<uint8_t> bytes(offset_bytes_ + size_bytes, kGuard);
+  if (size_bytes > 0) std::memcpy(bytes.data() + offset_bytes_, data, size_bytes);
   buffer_ = Upload(backend, bytes);
 }
 
-GuardedOutput::GuardedOutput(Backend& backend, const std::vector<float>& initial)
-    : backend_(backend), size_bytes_(initial.size() * sizeof(float)) {
-  std::vector<uint8_t> bytes(size_bytes_ + 2 * kGuardBytes, kGuard);
-  if (size_bytes_ > 0) std::memcpy(bytes.data() + kGuardBytes, initial.data(), size_bytes_);
+ActivationArray::ActivationArray(Backend& backend, const std::vector<float>& values)
+    : dtype_(backend.activation_dtype()), array_(backend, BytesOfValues(values, dtype_)) {}
+
+GuardedOutput::GuardedOutput(Backend& backend, const std::vector<float>& initial, DType dtype)
+    : backend_(backend),
+      dtype_(dtype),
+      guard_bytes_(backend.memory_is_host() ? kHostGuardBytes : kDeviceGuardBytes),
+      count_(initial.size()) {
+  const std::vector<uint8_t> values = BytesOfValues(initial, dtype);
+  std::vector<uint8_t> bytes(values.size() + 2 * guard_bytes_, kGuard);
+  std::copy(values.begin(), values.end(), bytes.begin() + static_cast<int64_t>(guard_bytes_));
   buffer_ = Upload(backend, bytes);
 }
 
@@ -68,17 +98,15 @@ std::vector<float> GuardedOutput::Read(std::string* stray_write) const {
   LCKV_CHECK(status.ok());
   std::vector<uint8_t> bytes(buffer_.size_bytes());
   backend_.CopyToHost(bytes.data(), buffer_.data(), bytes.size());
-  for (size_t i = 0; i < kGuardBytes; ++i) {
+  for (size_t i = 0; i < guard_bytes_; ++i) {
     if (bytes[i] != kGuard) {
-      *stray_write = absl::StrCat(kGuardBytes - i, " bytes before the output");
+      *stray_write = absl::StrCat(guard_bytes_ - i, " bytes before the output");
     }
-    if (bytes[kGuardBytes + size_bytes_ + i] != kGuard) {
+    if (bytes[bytes.size() - guard_bytes_ + i] != kGuard) {
       *stray_write = absl::StrCat(i, " bytes behind the output");
     }
   }
-  std::vector<float> values(size_bytes_ / sizeof(float));
-  if (size_bytes_ > 0) std::memcpy(values.data(), bytes.data() + kGuardBytes, size_bytes_);
-  return values;
+  return ValuesOfBytes(bytes.data() + guard_bytes_, count_, dtype_);
 }
 
 }  // namespace lckv::testing

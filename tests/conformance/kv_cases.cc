@@ -64,7 +64,8 @@ class AttentionCase final : public OpCase {
     const DeviceArray device_q(backend, q);
     const DeviceArray positions(backend, rows.positions);
     const DeviceArray tables(backend, rows.tables);
-    const GuardedOutput out(backend, std::vector<float>(q.size(), 7.0f));
+    const GuardedOutput out(backend, std::vector<float>(q.size(), 7.0f),
+                            backend.activation_dtype());
     const auto last = std::max_element(rows.positions.begin(), rows.positions.end());
     backend.Attention({.q = device_q.as<float>(),
                        .positions = positions.as<int32_t>(),
@@ -78,7 +79,7 @@ class AttentionCase final : public OpCase {
                        .nodiag = spec_.nodiag,
                        .scale = Scale(),
                        .max_position = last == rows.positions.end() ? 0 : *last,
-                       .out = out.data()});
+                       .out = out.activations()});
     OpOutcome outcome;
     outcome.values = out.Read(&outcome.stray_write);
     return outcome;
@@ -106,7 +107,9 @@ class AttentionCase final : public OpCase {
         }
         const double score = static_cast<double>(Scale()) * q * k;
         const double roundings = 2 * (spec_.head_dim + 2) * score + 2 * (last + 1) + 16;
-        tolerance.insert(tolerance.end(), dim, static_cast<float>(roundings * kEpsilon * v));
+        tolerance.insert(
+            tolerance.end(), dim,
+            static_cast<float>((roundings * kEpsilon + RoundingOf(spec_.activations)) * v));
       }
     }
     return tolerance;

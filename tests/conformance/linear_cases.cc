@@ -59,7 +59,7 @@ class LinearCase final : public OpCase {
   explicit LinearCase(const LinearSpec& spec)
       : spec_(spec),
         weight_(spec),
-        x_(Gaussian(Count(spec.in_features), 12)),
+        x_(Rounded(Gaussian(Count(spec.in_features), 12), spec.activations)),
         bias_(Gaussian(static_cast<size_t>(spec.out_features), 13)),
         residual_(Gaussian(Count(spec.out_features), 14)) {}
 
@@ -75,11 +75,11 @@ class LinearCase final : public OpCase {
                                x_.begin() + end * spec_.in_features);
     const std::vector<float> initial(residual_.begin() + begin * spec_.out_features,
                                      residual_.begin() + end * spec_.out_features);
-    const DeviceArray device_x(backend, x);
+    const ActivationArray device_x(backend, x);
     const DeviceArray bias(backend, bias_);
     const GuardedOutput out(backend, initial);
     backend.Linear({.weight = weight.get(),
-                    .x = device_x.as<float>(),
+                    .x = device_x.view(),
                     .bias = spec_.bias ? bias.as<float>() : nullptr,
                     .rows = end - begin,
                     .accumulate = spec_.accumulate,
@@ -90,28 +90,37 @@ class LinearCase final : public OpCase {
   }
 
   // A sum of n products in any order is off by less than n roundings of sum |w x|; the bias and the
-  // residual add two more.
+  // residual add two more, the scales of quantised rows another two.
   std::vector<float> Tolerance() const override {
     std::vector<float> tolerance;
     for (int r = 0; r < spec_.rows; ++r) {
       const float* x = x_.data() + static_cast<int64_t>(r) * spec_.in_features;
+      const double largest = Largest(x, static_cast<size_t>(spec_.in_features));
       for (int o = 0; o < spec_.out_features; ++o) {
         const float* w = weight_.row(o);
         double products = spec_.bias ? std::abs(static_cast<double>(bias_[Index(o)])) : 0;
         if (spec_.accumulate) products += std::abs(static_cast<double>(residual_[Index(o)])) + 4;
         double inputs = 0;
+        double quantisation = 0;
         for (int i = 0; i < spec_.in_features; ++i) {
           products += std::abs(static_cast<double>(w[i]) * x[i]);
+          quantisation += std::abs(static_cast<double>(w[i])) * QuantisationError(x, largest, i);
           inputs += std::abs(static_cast<double>(x[i]));
         }
-        tolerance.push_back(static_cast<float>((spec_.in_features + 3) * kEpsilon * products +
-                                               weight_.RestoreError(o) * inputs));
+        tolerance.push_back(static_cast<float>((spec_.in_features + 5) * kEpsilon * products +
+                                               weight_.RestoreError(o) * inputs + quantisation));
       }
     }
     return tolerance;
   }
 
  private:
+  // By how much x[i] may be off where bf16 rows meet row formats: half a step of its own format.
+  double QuantisationError(const float* x, double largest, int i) const {
+    if (spec_.activations == DType::kF32 || !IsRowQuantized(spec_.dtype)) return 0;
+    if (spec_.dtype == DType::kI8) return largest / 127 * 0.5001;
+    return std::max(std::abs(static_cast<double>(x[i])) / 16, largest / 448 * 0x1p-10) * 1.0001;
+  }
   static size_t Index(int i) { return static_cast<size_t>(i); }
   size_t Count(int features) const {
     return static_cast<size_t>(spec_.rows) * static_cast<size_t>(features);

@@ -7,44 +7,51 @@ namespace {
 
 using Cases = std::vector<std::unique_ptr<OpCase>>;
 
-constexpr DType kWeightTypes[] = {DType::kF32, DType::kF16, DType::kBf16, DType::kQ8_0,
-                                  DType::kQ4_1};
+// The formats that products of these activations read.
+std::vector<DType> WeightTypes(DType activations) {
+  if (activations == DType::kF32) {
+    return {DType::kF32, DType::kF16, DType::kBf16, DType::kQ8_0, DType::kQ4_1};
+  }
+  return {DType::kBf16, DType::kI8, DType::kFp8, DType::kQ8_0, DType::kQ4_1};
+}
 constexpr DType kKvTypes[] = {DType::kF32, DType::kF16, DType::kBf16};
 
-void AddLinear(Cases& cases) {
-  for (DType dtype : kWeightTypes) {
-    const int unit = IsQuantized(dtype) ? kQuantBlock : 1;
+void AddLinear(Cases& cases, DType activations) {
+  for (DType dtype : WeightTypes(activations)) {
+    const int unit = UnitOf(dtype);
+    const auto add = [&](int in_features, int out_features, int rows, bool bias, bool accumulate) {
+      cases.push_back(
+          MakeLinearCase({dtype, in_features, out_features, rows, bias, accumulate, activations}));
+    };
     // Row counts around every tile height and block of rows; out_features around whole vectors and
     // panels.
     for (int rows : {0, 1, 2, 3, 4, 5, 6, 7, 8, 11, 12, 13, 18, 25, 95, 96, 97, 200}) {
       const int out = rows % 2 == 0 ? 33 : 48;
-      cases.push_back(MakeLinearCase({dtype, 3 * unit, out, rows, rows % 3 == 1, rows % 4 == 1}));
+      add(3 * unit, out, rows, rows % 3 == 1, rows % 4 == 1);
     }
     for (int out = 1; out <= 35; ++out) {
-      cases.push_back(
-          MakeLinearCase({dtype, 2 * unit, out, 1 + out % 7, out % 2 == 0, out % 3 == 0}));
+      add(2 * unit, out, 1 + out % 7, out % 2 == 0, out % 3 == 0);
     }
     for (int in : {1, 2, 3, 5, 7, 8, 15, 17, 31, 33, 63, 255, 256, 257, 511, 513, 600}) {
       const int features = (in + unit - 1) / unit * unit;
-      for (int rows : {1, 4, 9}) {
-        cases.push_back(MakeLinearCase({dtype, features, 19, rows, true, true}));
-      }
+      for (int rows : {1, 4, 9}) add(features, 19, rows, true, true);
     }
     // Large enough for several threads.
-    cases.push_back(MakeLinearCase({dtype, 576, 200, 1, false, true}));
-    cases.push_back(MakeLinearCase({dtype, 288, 100, 131, true, false}));
+    add(576, 200, 1, false, true);
+    add(288, 100, 131, true, false);
     cases.push_back(MakeEmbedCase({dtype, 3 * unit, 35, 1, false, false}));
     cases.push_back(MakeEmbedCase({dtype, 96, 17, 1, false, false}));
   }
 }
 
-void AddRows(Cases& cases) {
+void AddRows(Cases& cases, DType activations) {
   for (int size = 1; size <= 36; ++size) {
-    cases.push_back(MakeRmsNormCase({1 + size % 4, size}));
-    cases.push_back(MakeSwiGluCase({1 + size % 3, size}));
+    cases.push_back(MakeRmsNormCase({1 + size % 4, size, activations}));
+    cases.push_back(MakeSwiGluCase({1 + size % 3, size, activations}));
     cases.push_back(MakeGatherRowsCase({1 + size % 5, size}));
   }
-  for (const RowsSpec& spec : {RowsSpec{0, 16}, RowsSpec{70, 576}, RowsSpec{33, 1001}}) {
+  for (const RowsSpec& spec : {RowsSpec{0, 16, activations}, RowsSpec{70, 576, activations},
+                               RowsSpec{33, 1001, activations}}) {
     cases.push_back(MakeRmsNormCase(spec));
     cases.push_back(MakeSwiGluCase(spec));
     cases.push_back(MakeGatherRowsCase(spec));
@@ -65,12 +72,13 @@ std::vector<RowSpec> AllRows(int length) {
   return rows;
 }
 
-void AddAttentionShapes(Cases& cases) {
+void AddAttentionShapes(Cases& cases, DType activations) {
   for (DType dtype : kKvTypes) {
     for (int head_dim : {2, 4, 14, 16, 18, 20, 32, 34, 48, 64, 80, 128}) {
       for (const auto& [heads, kv_heads] : {std::pair{1, 1}, std::pair{6, 3}, std::pair{9, 3}}) {
         AttentionSpec spec = {
             .dtype = dtype, .heads = heads, .kv_heads = kv_heads, .head_dim = head_dim};
+        spec.activations = activations;
         spec.sequences = {{.length = 21}};
         spec.rows = {{0, 20}, {0, 0}, {0, 15}, {0, 16}};
         cases.push_back(MakeAttentionCase(spec));
@@ -79,19 +87,21 @@ void AddAttentionShapes(Cases& cases) {
   }
   for (int group : {1, 2, 3, 4, 5, 7, 8}) {
     AttentionSpec spec = {.heads = 2 * group, .kv_heads = 2, .head_dim = 32};
+    spec.activations = activations;
     spec.sequences = {{.length = 70}};
     spec.rows = {{0, 69}, {0, 3}, {0, 63}, {0, 64}};
     cases.push_back(MakeAttentionCase(spec));
   }
 }
 
-void AddAttentionRanges(Cases& cases) {
+void AddAttentionRanges(Cases& cases, DType activations) {
   // Windows, hidden diagonals and limits against block, page and sequence borders: all rows of a
   // sequence at once.
   for (int window : {0, 1, 2, 15, 16, 17, 64, 65, 100}) {
     for (bool nodiag : {false, true}) {
       AttentionSpec spec = {
           .heads = 2, .kv_heads = 1, .head_dim = 16, .window = window, .nodiag = nodiag};
+      spec.activations = activations;
       spec.sequences = {{.length = 135}};
       spec.rows = AllRows(135);
       cases.push_back(MakeAttentionCase(spec));
@@ -104,6 +114,7 @@ void AddAttentionRanges(Cases& cases) {
       for (bool nodiag : {false, true}) {
         AttentionSpec spec = {
             .heads = 3, .kv_heads = 1, .head_dim = 20, .window = split % 3 * 20, .nodiag = nodiag};
+        spec.activations = activations;
         spec.sequences = {{.length = 80, .split = split, .visible_end = visible_end}};
         spec.rows = {{0, split}, {0, 79}, {0, split - 1}, {0, (split + 79) / 2}};
         cases.push_back(MakeAttentionCase(spec));
@@ -113,6 +124,7 @@ void AddAttentionRanges(Cases& cases) {
   // Sequences of different kinds in one batch; the first pass of one beside the decoding of
   // another.
   AttentionSpec mixed = {.heads = 9, .kv_heads = 3, .head_dim = 64, .tokens_per_page = 64};
+  mixed.activations = activations;
   mixed.sequences = {{.length = 300, .split = 200, .visible_end = 200},
                      {.length = 1},
                      {.length = 257},
@@ -148,12 +160,12 @@ void AddKv(Cases& cases) {
 
 }  // namespace
 
-std::vector<std::unique_ptr<OpCase>> AllOpCases() {
+std::vector<std::unique_ptr<OpCase>> AllOpCases(DType activations) {
   Cases cases;
-  AddLinear(cases);
-  AddRows(cases);
-  AddAttentionShapes(cases);
-  AddAttentionRanges(cases);
+  AddLinear(cases, activations);
+  AddRows(cases, activations);
+  AddAttentionShapes(cases, activations);
+  AddAttentionRanges(cases, activations);
   AddKv(cases);
   return cases;
 }

@@ -31,6 +31,8 @@ class OpCase {
   virtual std::vector<float> Tolerance() const = 0;
 };
 
+// `activations` of a spec: the backend's activation_dtype(); the slow twin gets the same values as
+// float32.
 struct LinearSpec {
   DType dtype = DType::kF32;
   int in_features = 32;
@@ -38,10 +40,12 @@ struct LinearSpec {
   int rows = 1;
   bool bias = false;
   bool accumulate = false;
+  DType activations = DType::kF32;
 };
 struct RowsSpec {  // RmsNorm, SwiGlu, GatherRows
   int rows = 1;
   int size = 16;
+  DType activations = DType::kF32;
 };
 struct RopeSpec {
   int rows = 1;
@@ -71,6 +75,7 @@ struct AttentionSpec {
   bool nodiag = false;
   std::vector<SequenceSpec> sequences = {};
   std::vector<RowSpec> rows = {};
+  DType activations = DType::kF32;
 };
 struct KvSpec {  // StoreKv, KvChange: one row for each (sequence, position)
   DType dtype = DType::kBf16;
@@ -92,7 +97,8 @@ std::unique_ptr<OpCase> MakeAttentionCase(const AttentionSpec& spec);
 std::unique_ptr<OpCase> MakeStoreKvCase(const KvSpec& spec);
 std::unique_ptr<OpCase> MakeKvChangeCase(const KvSpec& spec);
 
-// The table: every op over all remainders of vector widths and tiles, formats, page boundaries.
-std::vector<std::unique_ptr<OpCase>> AllOpCases();
+// The table: every op over all remainders of vector widths and tiles, formats, page boundaries; for
+// backends whose products read `activations`.
+std::vector<std::unique_ptr<OpCase>> AllOpCases(DType activations);
 
 }  // namespace lckv::testing

@@ -25,12 +25,12 @@ inline constexpr char kTestGpuLibrary[] = "";
 #endif
 
 // Null, and a failure, if there is none.
-inline std::unique_ptr<Backend> OpenTestGpu() {
+inline std::unique_ptr<Backend> OpenTestGpu(DType activations) {
   const char* other = std::getenv("LCKV_GPU_LIBRARY");
   const auto api = OpenGpuLibrary(other == nullptr ? kTestGpuLibrary : other);
   EXPECT_OK(api);
   if (!api.ok()) return nullptr;
-  auto gpu = MakeCudaBackend(*api, 0);
+  auto gpu = MakeCudaBackend(*api, {.activations = activations});
   EXPECT_OK(gpu);
   return gpu.ok() ? *std::move(gpu) : nullptr;
 }

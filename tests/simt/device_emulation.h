@@ -62,6 +62,7 @@ inline float Abs(float a) { return std::fabs(a); }
 inline float Floor(float a) { return std::floor(a); }
 inline float Exp(float a) { return std::exp(a); }
 inline float Log(float a) { return std::log(a); }
+inline int32_t RoundToInt(float a) { return static_cast<int32_t>(std::nearbyint(a)); }
 inline float FloatOf(uint32_t bits) {
   float value;
   std::memcpy(&value, &bits, sizeof(value));

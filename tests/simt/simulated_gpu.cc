@@ -9,7 +9,12 @@
 
 namespace lckv::gpu {
 
-struct Device {};
+struct Device {
+  Device(Blas* blas, void* scratch, bool fast) : scratch(scratch), products(blas, scratch, fast) {}
+  ~Device() { std::free(scratch); }
+  void* scratch;
+  Products products;
+};
 
 namespace {
 
@@ -26,9 +31,13 @@ int DeviceCount(int32_t* count) {
   return 0;
 }
 
-int Open(int32_t /*ordinal*/, Device** device) {
+int Open(int32_t /*ordinal*/, bool fast, Device** device) {
   simt::ClearError();
-  *device = new Device;
+  void* scratch = nullptr;
+  if (posix_memalign(&scratch, kAlignment, Products::kScratchBytes) != 0) return kOutOfMemory;
+  Blas* blas = nullptr;
+  BlasOpen(nullptr, 0, &blas);
+  *device = new Device(blas, scratch, fast);
   return 0;
 }
 
@@ -37,6 +46,7 @@ void Close(Device* device) { delete device; }
 int Info(Device* /*device*/, DeviceInfo* info) {
   *info = {};
   std::strncpy(info->name, "simulated GPU", sizeof(info->name) - 1);
+  std::strncpy(info->products, BlasVersion(), sizeof(info->products) - 1);
   info->compute_major = 9;
   info->multiprocessors = 1;
   info->memory_bytes = kMemoryBytes;
@@ -80,6 +90,7 @@ const GpuApi kApi = WithOps({.error_text = &ErrorText,
 }  // namespace
 
 Stream StreamOf(Device* /*device*/) { return nullptr; }
+Products& ProductsOf(Device* device) { return device->products; }
 
 extern "C" __attribute__((visibility("default"))) const GpuApi* lckv_gpu_api() { return &kApi; }
 

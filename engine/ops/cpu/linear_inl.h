@@ -249,6 +249,9 @@ void Linear(const LinearArgs& args, int64_t begin, int64_t end, LinearScratch& s
       return LinearAs<V, DType::kQ8_0>(args, begin, end, scratch);
     case DType::kQ4_1:
       return LinearAs<V, DType::kQ4_1>(args, begin, end, scratch);
+    case DType::kI8:
+    case DType::kFp8:
+      break;  // PackedWeight has none of them
   }
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/memory/memory.h"
+#include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "engine/ops/cpu/kernels.h"
 #include "engine/ops/host_memory.h"
@@ -66,6 +67,10 @@ PackedWeight::PackedWeight(int32_t in_features, int32_t out_features, DType dtyp
 absl::StatusOr<std::unique_ptr<PackedWeight>> PackedWeight::Create(const HostMatrix& matrix,
                                                                    DType format, ThreadPool& pool) {
   LCKV_RETURN_IF_ERROR(CheckWeight(matrix, format));
+  if (IsRowQuantized(format)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the CPU has no products of ", Name(format), " weights; q8_0 is its int8"));
+  }
   const int64_t panels = (matrix.rows + kPanel - 1) / kPanel;
   const int64_t row_bytes = BytesOf(format, matrix.cols);
   LCKV_ASSIGN_OR_RETURN(DeviceBuffer buffer,

@@ -5,14 +5,25 @@
 
 #include "engine/ops/cuda/gpu_api.h"
 #include "engine/ops/cuda/kernels.h"
+#include "engine/ops/cuda/products.h"
 
 namespace lckv::gpu {
 
-Stream StreamOf(Device* device);  // defined by the library
+// Defined by the library.
+Stream StreamOf(Device* device);
+Products& ProductsOf(Device* device);
 
 template <typename Args, int (*kLaunch)(const Args&, Stream)>
 int Queue(Device* device, const Args* args) {
   return kLaunch(*args, StreamOf(device));
+}
+
+inline int PrepareProduct(Device* device, const Weight* weight, char* text, uint64_t text_bytes) {
+  return ProductsOf(device).Prepare(*weight, text, text_bytes);
+}
+
+inline int RunProduct(Device* device, const LinearArgs* args) {
+  return ProductsOf(device).Run(*args, StreamOf(device));
 }
 
 // `api` with version, size and ops filled in.
@@ -21,7 +32,8 @@ inline GpuApi WithOps(GpuApi api) {
   api.size = sizeof(GpuApi);
   api.embed = &Queue<EmbedArgs, &LaunchEmbed>;
   api.rms_norm = &Queue<RmsNormParams, &LaunchRmsNorm>;
-  api.linear = &Queue<LinearArgs, &LaunchLinear>;
+  api.prepare_product = &PrepareProduct;
+  api.linear = &RunProduct;
   api.rope = &Queue<RopeParams, &LaunchRope>;
   api.store_kv = &Queue<StoreKvParams, &LaunchStoreKv>;
   api.attention = &Queue<AttentionParams, &LaunchAttention>;

@@ -7,6 +7,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
+#include "base/log.h"
 #include "base/status_macros.h"
 #include "base/units.h"
 #include "engine/ops/weight_rows.h"
@@ -17,14 +18,24 @@ namespace {
 using gpu::GpuApi;
 
 constexpr int64_t kRowAlignment = 16;
+constexpr int64_t kScalesAlignment = 256;
 // Weights go to the device in pieces of about this size.
 constexpr int64_t kStagingBytes = int64_t{8} << 20;
 
+int64_t AlignUp(int64_t bytes, int64_t alignment) {
+  return (bytes + alignment - 1) / alignment * alignment;
+}
+
 class CudaWeight final : public LinearWeight {
  public:
+  // `data`: the rows; of row formats then, aligned, their scales.
   CudaWeight(const HostMatrix& matrix, DType format, int64_t row_bytes, DeviceBuffer data)
       : data_(std::move(data)) {
     weight_.data = data_.data();
+    if (IsRowQuantized(format)) {
+      weight_.scales =
+          reinterpret_cast<float*>(data_.bytes() + ScalesOffset(matrix.rows, row_bytes));
+    }
     weight_.dtype = format;
     weight_.in_features = static_cast<int32_t>(matrix.cols);
     weight_.out_features = static_cast<int32_t>(matrix.rows);
@@ -35,6 +46,10 @@ class CudaWeight final : public LinearWeight {
   DType dtype() const override { return weight_.dtype; }
   size_t size_bytes() const override { return data_.size_bytes(); }
   const gpu::Weight& weight() const { return weight_; }
+
+  static int64_t ScalesOffset(int64_t rows, int64_t row_bytes) {
+    return AlignUp(rows * row_bytes, kScalesAlignment);
+  }
 
  private:
   const DeviceBuffer data_;
@@ -47,11 +62,24 @@ const gpu::Weight& WeightOf(const LinearWeight& weight) {
 
 class CudaBackend final : public Backend {
  public:
-  CudaBackend(const GpuApi* api, gpu::Device* device, const gpu::DeviceInfo& info)
-      : api_(api), device_(device), info_(info) {}
+  CudaBackend(const GpuApi* api, gpu::Device* device, const gpu::DeviceInfo& info,
+              const CudaOptions& options)
+      : api_(api),
+        device_(device),
+        info_(info),
+        activations_(options.activations),
+        numerics_class_(NumericsClass(info, options)) {}
   ~CudaBackend() override { api_->close(device_); }
 
-  absl::string_view numerics_class() const override { return "cuda-f32-r1"; }
+  absl::string_view numerics_class() const override { return numerics_class_; }
+  DType activation_dtype() const override { return activations_; }
+  DType DefaultFormat(DType stored) const override {
+    if (activations_ == DType::kF32) return stored;
+    return stored == DType::kF32 || stored == DType::kF16 ? DType::kBf16 : stored;
+  }
+  DType int8_format() const override {
+    return activations_ == DType::kF32 ? DType::kQ8_0 : DType::kI8;
+  }
   std::string description() const override {
     return absl::StrCat(info_.name, ", sm_", info_.compute_major, info_.compute_minor, ", ",
                         FormatBytes(static_cast<int64_t>(info_.memory_bytes)));
@@ -100,6 +128,13 @@ class CudaBackend final : public Backend {
   void GatherRows(const GatherRowsParams& params) override { Queue(api_->gather_rows, params); }
 
  private:
+  static std::string NumericsClass(const gpu::DeviceInfo& info, const CudaOptions& options) {
+    if (options.activations == DType::kF32) return "cuda-f32-r1";
+    return absl::StrCat("cuda-bf16-r1-sm_", info.compute_major, info.compute_minor, "-",
+                        info.products, options.fast ? "-fast" : "");
+  }
+  absl::Status CheckFormat(DType format) const;
+  absl::Status PrepareProduct(const gpu::Weight& weight);
   static void Free(void* context, void* data) {
     auto* backend = static_cast<CudaBackend*>(context);
     backend->api_->free(backend->device_, data);
@@ -116,32 +151,78 @@ class CudaBackend final : public Backend {
   const GpuApi* const api_;
   gpu::Device* const device_;
   const gpu::DeviceInfo info_;
+  const DType activations_;
+  const std::string numerics_class_;
   int error_ = 0;
 };
 
 absl::StatusOr<std::unique_ptr<LinearWeight>> CudaBackend::PrepareLinear(const HostMatrix& matrix,
                                                                          DType format) {
   LCKV_RETURN_IF_ERROR(CheckWeight(matrix, format));
-  const int64_t stored = BytesOf(format, matrix.cols);
-  const int64_t row_bytes = (stored + kRowAlignment - 1) / kRowAlignment * kRowAlignment;
-  LCKV_ASSIGN_OR_RETURN(DeviceBuffer data, Allocate(static_cast<size_t>(matrix.rows * row_bytes)));
+  LCKV_RETURN_IF_ERROR(CheckFormat(format));
+  const int64_t scale_bytes = IsRowQuantized(format) ? kRowScaleBytes : 0;
+  const int64_t stored_bytes = BytesOf(format, matrix.cols);
+  const int64_t row_bytes = AlignUp(stored_bytes - scale_bytes, kRowAlignment);
+  const int64_t scales_offset = CudaWeight::ScalesOffset(matrix.rows, row_bytes);
+  LCKV_ASSIGN_OR_RETURN(
+      DeviceBuffer data,
+      Allocate(static_cast<size_t>(scale_bytes > 0 ? scales_offset + matrix.rows * scale_bytes
+                                                   : matrix.rows * row_bytes)));
+  std::vector<uint8_t> scales(static_cast<size_t>(matrix.rows * scale_bytes));
+  std::vector<uint8_t> stored(static_cast<size_t>(stored_bytes));
   const int64_t rows_at_once = std::clamp<int64_t>(kStagingBytes / row_bytes, 1, matrix.rows);
   std::vector<uint8_t> staging(static_cast<size_t>(rows_at_once * row_bytes));
   std::vector<float> scratch(static_cast<size_t>(matrix.cols));
   for (int64_t begin = 0; begin < matrix.rows; begin += rows_at_once) {
     const int64_t rows = std::min(rows_at_once, matrix.rows - begin);
     for (int64_t i = 0; i < rows; ++i) {
-      ConvertRow(matrix, begin + i, format, scratch.data(), staging.data() + i * row_bytes);
+      ConvertRow(matrix, begin + i, format, scratch.data(), stored.data());
+      std::copy_n(stored.begin(), scale_bytes, scales.begin() + (begin + i) * scale_bytes);
+      std::copy(stored.begin() + scale_bytes, stored.end(), staging.begin() + i * row_bytes);
     }
     CopyToDevice(data.bytes() + begin * row_bytes, staging.data(),
                  static_cast<size_t>(rows * row_bytes));
   }
-  return std::make_unique<CudaWeight>(matrix, format, row_bytes, std::move(data));
+  CopyToDevice(data.bytes() + scales_offset, scales.data(), scales.size());
+  auto weight = std::make_unique<CudaWeight>(matrix, format, row_bytes, std::move(data));
+  LCKV_RETURN_IF_ERROR(PrepareProduct(weight->weight()));
+  return weight;
+}
+
+absl::Status CudaBackend::CheckFormat(DType format) const {
+  if (format == DType::kFp8 && info_.compute_major * 10 + info_.compute_minor < 89) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("fp8 weights need compute capability 8.9 or later; this GPU has ",
+                     info_.compute_major, ".", info_.compute_minor));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CudaBackend::PrepareProduct(const gpu::Weight& weight) {
+  if (activations_ == DType::kF32) return absl::OkStatus();
+  char text[128];
+  const std::string what =
+      absl::StrCat(Name(weight.dtype), " [", weight.out_features, "][", weight.in_features, "]");
+  if (const int error = api_->prepare_product(device_, &weight, text, sizeof(text)); error != 0) {
+    return absl::InternalError(
+        absl::StrCat("no product for weights ", what, ": ", api_->error_text(error)));
+  }
+  if (text[0] != '\0') LogInfo("matrix product", {{"weights", what}, {"algorithm", text}});
+  return absl::OkStatus();
 }
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(const GpuApi* api, int ordinal) {
+absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(const GpuApi* api,
+                                                         const CudaOptions& options) {
+  const int ordinal = options.ordinal;
+  if (options.activations != DType::kF32 && options.activations != DType::kBf16) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("a GPU computes in f32 or bf16, not in ", Name(options.activations)));
+  }
+  if (options.fast && options.activations == DType::kF32) {
+    return absl::InvalidArgumentError("fast products are bf16, not f32");
+  }
   int32_t count = 0;
   if (const int error = api->device_count(&count); error != 0) {
     return absl::UnavailableError(absl::StrCat("no GPU: ", api->error_text(error)));
@@ -152,7 +233,7 @@ absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(const GpuApi* api, int 
         absl::StrCat("no GPU ", ordinal, ": this machine has ", count));
   }
   gpu::Device* device = nullptr;
-  if (const int error = api->open(ordinal, &device); error != 0) {
+  if (const int error = api->open(ordinal, options.fast, &device); error != 0) {
     return absl::InternalError(absl::StrCat("GPU ", ordinal, ": ", api->error_text(error)));
   }
   gpu::DeviceInfo info = {};
@@ -160,7 +241,7 @@ absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(const GpuApi* api, int 
     api->close(device);
     return absl::InternalError(absl::StrCat("GPU ", ordinal, ": ", api->error_text(error)));
   }
-  return std::make_unique<CudaBackend>(api, device, info);
+  return std::make_unique<CudaBackend>(api, device, info, options);
 }
 
 }  // namespace lckv

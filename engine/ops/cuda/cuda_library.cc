@@ -12,6 +12,8 @@ namespace lckv::gpu {
 struct Device {
   int ordinal = 0;
   cudaStream_t stream = nullptr;
+  void* product_memory = nullptr;
+  Products* products = nullptr;
 };
 
 namespace {
@@ -20,7 +22,10 @@ constexpr int kMinComputeMajor = 8;  // bf16, cp.async: sm_80 and later
 
 int Code(cudaError_t error) { return static_cast<int>(error); }
 
-const char* ErrorText(int code) { return cudaGetErrorString(static_cast<cudaError_t>(code)); }
+const char* ErrorText(int code) {
+  if (code >= kBlasErrors) return BlasErrorText(code);
+  return cudaGetErrorString(static_cast<cudaError_t>(code));
+}
 
 int DeviceCount(int32_t* count) {
   int found = 0;
@@ -29,13 +34,27 @@ int DeviceCount(int32_t* count) {
   return error == cudaErrorNoDevice ? 0 : Code(error);
 }
 
-int Close(Device* device, cudaError_t result) {
+int Close(Device* device, int result) {
+  delete device->products;
+  if (device->product_memory != nullptr) cudaFree(device->product_memory);
   if (device->stream != nullptr) cudaStreamDestroy(device->stream);
   delete device;
-  return Code(result);
+  return result;
 }
 
-int Open(int32_t ordinal, Device** out) {
+int OpenProducts(Device* device, bool fast) {
+  const cudaError_t error =
+      cudaMalloc(&device->product_memory, Products::kWorkspaceBytes + Products::kScratchBytes);
+  if (error != cudaSuccess) return Code(error);
+  Blas* blas = nullptr;
+  const int status = BlasOpen(device->product_memory, Products::kWorkspaceBytes, &blas);
+  if (status != 0) return status;
+  auto* scratch = static_cast<uint8_t*>(device->product_memory) + Products::kWorkspaceBytes;
+  device->products = new Products(blas, scratch, fast);
+  return 0;
+}
+
+int Open(int32_t ordinal, bool fast, Device** out) {
   auto* device = new (std::nothrow) Device;
   if (device == nullptr) return Code(cudaErrorMemoryAllocation);
   device->ordinal = ordinal;
@@ -48,7 +67,8 @@ int Open(int32_t ordinal, Device** out) {
   if (error == cudaSuccess) {
     error = cudaStreamCreateWithFlags(&device->stream, cudaStreamNonBlocking);
   }
-  if (error != cudaSuccess) return Close(device, error);
+  const int status = error != cudaSuccess ? Code(error) : OpenProducts(device, fast);
+  if (status != 0) return Close(device, status);
   *out = device;
   return 0;
 }
@@ -56,7 +76,7 @@ int Open(int32_t ordinal, Device** out) {
 void CloseDevice(Device* device) {
   cudaSetDevice(device->ordinal);
   cudaStreamSynchronize(device->stream);
-  Close(device, cudaSuccess);
+  Close(device, 0);
 }
 
 int Info(Device* device, DeviceInfo* info) {
@@ -72,6 +92,7 @@ int Info(Device* device, DeviceInfo* info) {
   size_t total_bytes = 0;
   error = cudaSetDevice(device->ordinal);
   if (error == cudaSuccess) error = cudaMemGetInfo(&free_bytes, &total_bytes);
+  std::strncpy(info->products, BlasVersion(), sizeof(info->products) - 1);
   info->memory_bytes = total_bytes;
   info->free_bytes = free_bytes;
   if (error == cudaSuccess) error = cudaDriverGetVersion(&info->driver_version);
@@ -125,6 +146,7 @@ const GpuApi kApi = WithOps({.error_text = &ErrorText,
 }  // namespace
 
 Stream StreamOf(Device* device) { return device->stream; }
+Products& ProductsOf(Device* device) { return *device->products; }
 
 extern "C" __attribute__((visibility("default"))) const GpuApi* lckv_gpu_api() { return &kApi; }
 

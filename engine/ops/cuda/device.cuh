@@ -54,6 +54,8 @@ LCKV_DEVICE inline float Floor(float a) { return floorf(a); }
 LCKV_DEVICE inline float Exp(float a) { return expf(a); }
 // Last bits as with Exp.
 LCKV_DEVICE inline float Log(float a) { return logf(a); }
+// To nearest even.
+LCKV_DEVICE inline int32_t RoundToInt(float a) { return __float2int_rn(a); }
 LCKV_DEVICE inline float FloatOf(uint32_t bits) { return __uint_as_float(bits); }
 LCKV_DEVICE inline uint32_t BitsOf(float value) { return __float_as_uint(value); }
 

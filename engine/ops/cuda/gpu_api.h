@@ -34,12 +34,15 @@ struct DeviceInfo {
   uint64_t free_bytes;
   int32_t driver_version;  // CUDA's number: 13000 is 13.0
   int32_t runtime_version;
+  char products[32];  // library of matrix products and its version
 };
 
 // A weight matrix as the library keeps it: [out_features][in_features], rows of `row_bytes` bytes
-// in the byte order of `dtype`, the first aligned to 256 bytes.
+// in the byte order of `dtype`, the first aligned to 256 bytes. Rows of kI8 and kFp8 are their
+// values alone, zeros behind them; the scales lie apart.
 struct Weight {
   const void* data;
+  const float* scales;  // [out_features] of kI8 and kFp8, else null
   DType dtype;
   int32_t in_features;
   int32_t out_features;
@@ -70,7 +73,8 @@ struct GpuApi {
   const char* (*error_text)(int code) = nullptr;
   // 0 devices is no error; a missing or too old driver is one.
   int (*device_count)(int32_t* count) = nullptr;
-  int (*open)(int32_t ordinal, Device** device) = nullptr;
+  // `fast`: products may use another algorithm for every number of rows (products.h).
+  int (*open)(int32_t ordinal, bool fast, Device** device) = nullptr;
   void (*close)(Device* device) = nullptr;  // after everything allocated on it has been freed
   int (*info)(Device* device, DeviceInfo* info) = nullptr;
 
@@ -82,6 +86,10 @@ struct GpuApi {
   // Complete when it returns.
   int (*copy_to_host)(Device* device, void* to_host, const void* from, uint64_t bytes) = nullptr;
   int (*synchronize)(Device* device) = nullptr;
+
+  // Gets ready for products with `weight`; `text` as in products.h.
+  int (*prepare_product)(Device* device, const Weight* weight, char* text,
+                         uint64_t text_bytes) = nullptr;
 
   int (*embed)(Device* device, const EmbedArgs* args) = nullptr;
   int (*rms_norm)(Device* device, const RmsNormParams* args) = nullptr;

@@ -34,15 +34,14 @@ __global__ void __launch_bounds__(kThreads) LinearKernel(LinearArgs args) {
       const int32_t out = first_out + i / kTileK;
       const int32_t k = i % kTileK;
       if (out >= weight.out_features || k >= count) continue;
-      const uint8_t* row = static_cast<const uint8_t*>(weight.data) + out * weight.row_bytes;
-      weights[i / kTileK * kPitch + k] = LoadWeight(row, weight.dtype, first_k + k);
+      weights[i / kTileK * kPitch + k] = LoadWeight(weight, out, first_k + k);
     }
     for (int32_t i = thread; i < kTileRows * kTileK; i += kThreads) {
       const int32_t row = first_row + i / kTileK;
       const int32_t k = i % kTileK;
       if (row >= args.rows || k >= count) continue;
       inputs[i / kTileK * kPitch + k] =
-          args.x.floats()[static_cast<int64_t>(row) * weight.in_features + first_k + k];
+          LoadActivation(args.x, static_cast<int64_t>(row) * weight.in_features + first_k + k);
     }
     __syncthreads();
     if (first_row + row_in_tile < args.rows) {

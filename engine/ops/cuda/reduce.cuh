@@ -23,9 +23,9 @@ LCKV_DEVICE inline float WarpMax(float value) {
   return value;
 }
 
-// Every thread of the block gets the sum. All threads must call; blockDim.x is a multiple of 32 and
-// at most 1024. `partial` is shared memory for 32 floats that nobody else uses; the block is
-// synchronised at the end.
+// Every thread of the block gets the sum, or the largest. All threads must call; blockDim.x is a
+// multiple of 32 and at most 1024. `partial` is shared memory for 32 floats that nobody else uses;
+// the block is synchronised at the end.
 template <typename Shared>
 LCKV_DEVICE inline float BlockSum(float value, Shared& partial) {
   const float warp_sum = WarpSum(value);
@@ -36,6 +36,17 @@ LCKV_DEVICE inline float BlockSum(float value, Shared& partial) {
   for (int32_t w = 0; w < warps; ++w) sum = device::Add(sum, partial[w]);
   __syncthreads();
   return sum;
+}
+template <typename Shared>
+LCKV_DEVICE inline float BlockMax(float value, Shared& partial) {
+  const float warp_max = WarpMax(value);
+  const int32_t warps = static_cast<int32_t>(blockDim.x) / kWarp;
+  if (threadIdx.x % kWarp == 0) partial[threadIdx.x / kWarp] = warp_max;
+  __syncthreads();
+  float largest = partial[0];
+  for (int32_t w = 1; w < warps; ++w) largest = device::Max(largest, partial[w]);
+  __syncthreads();
+  return largest;
 }
 
 }  // namespace lckv::gpu

@@ -21,8 +21,7 @@ __global__ void __launch_bounds__(kThreads) EmbedKernel(EmbedArgs args) {
   const int64_t index = GlobalIndex();
   if (index >= int64_t{args.rows} * size) return;
   const int64_t token = args.tokens[index / size];
-  const uint8_t* row = static_cast<const uint8_t*>(args.table.data) + token * args.table.row_bytes;
-  args.out[index] = LoadWeight(row, args.table.dtype, static_cast<int32_t>(index % size));
+  args.out[index] = LoadWeight(args.table, token, static_cast<int32_t>(index % size));
 }
 
 __global__ void __launch_bounds__(kThreads) RopeKernel(RopeParams args) {

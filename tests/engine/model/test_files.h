@@ -208,6 +208,9 @@ class GgufBuilder {
         return 8;
       case DType::kBf16:
         return 30;
+      case DType::kI8:
+      case DType::kFp8:
+        break;  // GGUF has none of them
     }
     return UINT32_MAX;
   }

@@ -105,6 +105,16 @@ TEST_P(WeightsTest, RefusesWhatDoesNotFit) {
               StatusIs(absl::StatusCode::kInvalidArgument));
 }
 
+// The CPU has no products with a scale for a whole row.
+TEST(CpuWeightsTest, RefusesRowFormats) {
+  ASSERT_OK_AND_ASSIGN(const auto cpu, MakeCpuBackend({.num_threads = 1, .isa = ""}));
+  const std::vector<float> values = Ramp(64);
+  for (DType format : {DType::kI8, DType::kFp8}) {
+    EXPECT_THAT(cpu->PrepareLinear({values.data(), DType::kF32, 2, 32}, format),
+                StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(std::string(Name(format)))));
+  }
+}
+
 // Both sides fit in int32, their product in no machine.
 TEST_P(WeightsTest, RefusesMoreThanMemory) {
   const float value = 0;

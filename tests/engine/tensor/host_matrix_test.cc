@@ -56,6 +56,60 @@ TEST(DequantizeTest, Q4_1Block) {
   }
 }
 
+TEST(DequantizeTest, RowFormats) {
+  // d = 0.5
+  EXPECT_THAT(UnalignedRow({0, 0, 0, 0x3F, 1, 0x81, 0}).Dequantize(DType::kI8, 3),
+              ::testing::ElementsAre(0.5f, -63.5f, 0.0f));
+  // 1.0, -448, the smallest, 1.75
+  EXPECT_THAT(UnalignedRow({0, 0, 0, 0x3F, 0x38, 0xFE, 0x01, 0x3E}).Dequantize(DType::kFp8, 4),
+              ::testing::ElementsAre(0.5f, -224.0f, std::ldexp(1.0f, -10), 0.875f));
+}
+
+TEST(QuantizeTest, RowFormatsHaveOneScale) {
+  const std::vector<float> values = {0.1f, -2.54f, 1.0f, 0.0f, 2.54f};
+  std::vector<uint8_t> row(static_cast<size_t>(BytesOf(DType::kI8, 5)));
+  EXPECT_EQ(row.size(), 9u);
+  QuantizeRow(values.data(), 5, DType::kI8, row.data());
+  EXPECT_THAT(std::vector<uint8_t>(row.begin() + 4, row.end()),
+              ::testing::ElementsAre(5, 0x81, 50, 0, 127));
+  QuantizeRow(values.data(), 5, DType::kFp8, row.data());
+  EXPECT_EQ(row[5], 0xFE);  // -448
+  EXPECT_EQ(row[8], 0x7E);
+  const std::vector<float> zeros(5, 0.0f);
+  for (const DType dtype : {DType::kI8, DType::kFp8}) {
+    QuantizeRow(zeros.data(), 5, dtype, row.data());
+    EXPECT_EQ(UnalignedRow(row).Dequantize(dtype, 5), zeros);
+  }
+}
+
+TEST(E4m3Test, EveryValueComesBack) {
+  for (int bits = 0; bits < 256; ++bits) {
+    const float value = E4m3ToF32(static_cast<uint8_t>(bits));
+    if ((bits & 0x7F) == 0x7F) {
+      EXPECT_TRUE(std::isnan(value));
+    } else {
+      EXPECT_EQ(F32ToE4m3(value), bits) << value;
+    }
+  }
+}
+
+TEST(E4m3Test, RoundsToTheNearestAndSaturates) {
+  // The middle between neighbours goes to the even one, what is beside it to the nearer.
+  for (int bits = 0; bits < 0x7E; ++bits) {
+    const float low = E4m3ToF32(static_cast<uint8_t>(bits));
+    const float high = E4m3ToF32(static_cast<uint8_t>(bits + 1));
+    const float middle = (low + high) / 2;
+    EXPECT_EQ(F32ToE4m3(middle), bits % 2 == 0 ? bits : bits + 1) << middle;
+    EXPECT_EQ(F32ToE4m3(std::nextafter(middle, 0.0f)), bits) << middle;
+    EXPECT_EQ(F32ToE4m3(std::nextafter(middle, 1e9f)), bits + 1) << middle;
+  }
+  for (const float value : {449.0f, 1e30f, std::numeric_limits<float>::infinity()}) {
+    EXPECT_EQ(F32ToE4m3(value), 0x7E);
+    EXPECT_EQ(F32ToE4m3(-value), 0xFE);
+  }
+  EXPECT_EQ(F32ToE4m3(std::nanf("")) & 0x7F, 0x7F);
+}
+
 TEST(DequantizeTest, RowsFollowEachOther) {
   std::vector<uint8_t> bytes;
   for (int row = 0; row < 3; ++row) {

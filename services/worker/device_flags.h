@@ -1,0 +1,12 @@
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+#include "engine/device/device.h"
+
+namespace lckv {
+
+// --device, --compute, --fast, --threads, --isa: where and how a model is computed.
+void AddDeviceFlags(CLI::App& app, DeviceOptions& options);
+
+}  // namespace lckv
