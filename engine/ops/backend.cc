@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "absl/status/status.h"
+
 namespace lckv {
 
 DeviceBuffer::DeviceBuffer(DeviceBuffer&& other) noexcept
@@ -27,6 +29,10 @@ void DeviceBuffer::Reset() {
   size_bytes_ = 0;
   deleter_ = nullptr;
   context_ = nullptr;
+}
+
+absl::StatusOr<std::unique_ptr<OpRecording>> Backend::EndRecording() {
+  return absl::InternalError("this backend records nothing");
 }
 
 }  // namespace lckv

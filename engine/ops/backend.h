@@ -51,6 +51,12 @@ class LinearWeight {
   virtual size_t size_bytes() const = 0;
 };
 
+// Ops that were recorded; see Backend::BeginRecording.
+class OpRecording {
+ public:
+  virtual ~OpRecording() = default;
+};
+
 // As in op_params.h; these two need a LinearWeight.
 
 // out[r] = row tokens[r] of `table`. Shapes: tokens int32 [rows], out [rows][table.in_features].
@@ -125,6 +131,17 @@ class Backend {
   virtual void SwiGlu(const SwiGluParams& params) = 0;
   virtual void KvChange(const KvChangeParams& params) = 0;
   virtual void GatherRows(const GatherRowsParams& params) = 0;
+  virtual void CopyRows(const CopyRowsParams& params) = 0;
+
+  // Recording: the ops between BeginRecording and EndRecording are kept instead of executed, and
+  // Replay queues all of them at once (a CUDA graph): the same ops with the same parameters over
+  // whatever the memory holds then. Only ops may be called while recording, and each must have run
+  // with these sizes before. A recording must die before the backend.
+  virtual bool can_record() const { return false; }
+  virtual void BeginRecording() {}
+  // INTERNAL: nothing was kept, and the backend goes on without it.
+  virtual absl::StatusOr<std::unique_ptr<OpRecording>> EndRecording();
+  virtual void Replay(const OpRecording& /*recording*/) {}
 };
 
 // The slow, obvious twin: scalar loops, double accumulation, one thread. The oracle of tests.

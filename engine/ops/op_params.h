@@ -120,6 +120,15 @@ struct KvChangeParams {
   float* out;
 };
 
+// Copies rows between places of their own: to[i][0, size) = from[i][0, size). `from` and `to` are
+// arrays [rows] of addresses; rows that are written overlap no other row.
+struct CopyRowsParams {
+  const float* const* from;
+  float* const* to;
+  int32_t rows;
+  int32_t size;
+};
+
 // Copies rows: out[i] = x[indices[i]]. Shapes: x [*][size], indices int32 [rows], out [rows][size].
 struct GatherRowsParams {
   const float* x;

@@ -4,12 +4,13 @@
 #include <cstring>
 
 #include "base/check.h"
-#include "base/units.h"
 
 namespace lckv {
 namespace {
 
 constexpr size_t kAlignment = 64;
+
+size_t Aligned(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
 bool Staged(const WorkItem& item) { return item.stage != WorkItem::kAllLayers; }
 
@@ -23,18 +24,33 @@ int RowClass(const WorkItem& item) {
 
 StepBatch::StepBatch(const ModelConfig& config, const PageLayout& layout,
                      const PassLayout& pass_layout, absl::Span<const SequenceWork> work,
-                     const uint8_t* base)
-    : config_(config), layout_(layout), pass_layout_(pass_layout), base_(base) {
+                     const Memory& memory, int32_t padded_rows)
+    : config_(config),
+      layout_(layout),
+      pass_layout_(pass_layout),
+      memory_(memory),
+      sequences_(std::max(static_cast<int32_t>(work.size()), padded_rows)) {
   last_producer_ = config.layer_map.producers().back();
   PlaceRows(work);
   DropRows();
+  AddRowCopies(work);
+  PlacePages(work);
   AddTables(work);
+  AddPages(work);
+}
+
+StepShape StepBatch::shape() const {
+  return {counts_.drafts,  counts_.staged, counts_.rows, kept_counts_.staged, kept_counts_.rows,
+          num_logit_rows_, stage_.begin,   stage_.end,   sequences_};
+}
+
+CopyRowsParams StepBatch::Copy(const RowCopies& copies, int32_t rows) const {
+  return {At<const float*>(copies.from), At<float*>(copies.to), rows, config_.hidden_size};
 }
 
 template <typename T>
 size_t StepBatch::Append(absl::Span<const T> values) {
-  const size_t offset =
-      static_cast<size_t>(RoundUp(static_cast<int64_t>(bytes_.size()), kAlignment));
+  const size_t offset = Aligned(bytes_.size());
   bytes_.resize(offset + values.size() * sizeof(T));
   if (!values.empty())
     std::memcpy(bytes_.data() + offset, values.data(), values.size() * sizeof(T));
@@ -73,6 +89,13 @@ void StepBatch::PlaceRows(absl::Span<const SequenceWork> work) {
     max_position_ = std::max(max_position_, item.end - 1);
   }
   counts_.staged = std::max(counts_.staged, counts_.drafts);
+  for (auto row = static_cast<int32_t>(work.size()); row < sequences_; ++row) {
+    LCKV_CHECK(static_cast<int32_t>(tokens.size()) == row);  // every item is one row
+    tokens.push_back(0);
+    position_of_row_.push_back(0);
+    sequence_of_row_.push_back(row);
+    logits_of_row_.push_back(true);
+  }
   counts_.rows = static_cast<int32_t>(tokens.size());
   if (stage_index != WorkItem::kAllLayers) {
     stage_ = config_.layer_map.runs()[static_cast<size_t>(stage_index)];
@@ -98,9 +121,9 @@ void StepBatch::DropRows() {
     const bool waits = staged && (!stage_ends_here || stage_.begin > last_producer_);
     if (!wanted && !waits) continue;
     if (wanted) {
-      Placement& placement = placements_[static_cast<size_t>(sequence_of_row_[index])];
-      if (placement.first_logit_row < 0) {
-        placement.first_logit_row = static_cast<int32_t>(logit_rows.size());
+      const auto sequence = static_cast<size_t>(sequence_of_row_[index]);
+      if (sequence < placements_.size() && placements_[sequence].first_logit_row < 0) {
+        placements_[sequence].first_logit_row = static_cast<int32_t>(logit_rows.size());
       }
       logit_rows.push_back(static_cast<int32_t>(kept.size()));
     }
@@ -115,6 +138,39 @@ void StepBatch::DropRows() {
   kept_positions_ = Append<int32_t>(positions);
   kept_tables_of_row_ = Append<int32_t>(tables);
   logit_rows_ = Append<int32_t>(logit_rows);
+}
+
+// Staged items only. At the end of a stage the drop, if there was one, has kept every final row in
+// order and no draft row.
+void StepBatch::AddRowCopies(absl::Span<const SequenceWork> work) {
+  const bool dropped = last_producer_ < stage_.end && kept_counts_.rows != counts_.rows;
+  const float* const rows_in_the_end = dropped ? memory_.kept_hidden : memory_.hidden;
+  const int32_t shift = dropped ? counts_.drafts : 0;
+  const bool loads = stage_.begin > 0;
+  const bool saves = stage_.end < config_.num_layers;
+  std::vector<const float*> loaded_from, saved_from;
+  std::vector<float*> loaded_to, saved_to;
+  const int64_t size = config_.hidden_size;
+  for (size_t i : order_) {
+    const WorkItem& item = work[i].item;
+    if (!Staged(item)) continue;
+    float* const slot = work[i].slot->hidden() + (item.begin - item.segment_begin) * size;
+    for (int64_t row = 0; row < item.rows(); ++row) {
+      const int64_t in_batch = placements_[i].first_row + row;
+      if (loads) {
+        loaded_from.push_back(slot + row * size);
+        loaded_to.push_back(memory_.hidden + in_batch * size);
+      }
+      if (saves && item.final_pass()) {
+        saved_from.push_back(rows_in_the_end + (in_batch - shift) * size);
+        saved_to.push_back(slot + row * size);
+      }
+    }
+  }
+  num_loaded_ = static_cast<int32_t>(loaded_from.size());
+  num_saved_ = static_cast<int32_t>(saved_from.size());
+  loaded_ = {Append<const float*>(loaded_from), Append<float*>(loaded_to)};
+  saved_ = {Append<const float*>(saved_from), Append<float*>(saved_to)};
 }
 
 bool StepBatch::InStage(int layer, const SequenceWork& work) const {
@@ -164,18 +220,59 @@ KvTable StepBatch::WriteTable(int layer, const SequenceWork& work, size_t sequen
   return PagesOnly(layer, sequence, work.item.segment_begin);
 }
 
-void StepBatch::AddTables(absl::Span<const SequenceWork> work) {
+bool StepBatch::IsMeasured(int layer) const {
+  return stage_.cyclic && layer >= stage_.begin && layer < stage_.end &&
+         config_.layer_map.is_upward_target(layer);
+}
+
+// Where the arrays of addresses will lie, behind all tables.
+void StepBatch::PlacePages(absl::Span<const SequenceWork> work) {
+  size_t tables = 0;
+  for (int layer = 0; layer < config_.num_layers; ++layer) {
+    tables +=
+        size_t{1} + (config_.layer_map.is_producer(layer) ? 1 : 0) + (IsMeasured(layer) ? 1 : 0);
+  }
+  const size_t table_bytes = Aligned(static_cast<size_t>(sequences_) * sizeof(KvTable));
+  size_t end = Aligned(bytes_.size()) + tables * table_bytes;
+  const auto place = [&end](size_t pages) {
+    const size_t offset = end;
+    end = Aligned(offset + pages * sizeof(void*));
+    return offset;
+  };
+  spare_pages_ = place(1);
   for (const SequenceWork& sequence : work) {
-    page_arrays_.push_back(Append<void*>(sequence.pages));
+    page_arrays_.push_back(place(sequence.pages.size()));
     std::array<size_t, 2> copies = {0, 0};
     for (size_t copy = 0; sequence.slot != nullptr && copy < 2; ++copy) {
-      copies[copy] = Append<void*>(sequence.slot->pages(static_cast<int>(copy)));
+      copies[copy] = place(sequence.slot->pages(static_cast<int>(copy)).size());
     }
     copy_arrays_.push_back(copies);
   }
+}
+
+void StepBatch::AddPages(absl::Span<const SequenceWork> work) {
+  const auto append = [this](absl::Span<void* const> pages, size_t placed) {
+    const size_t offset = Append<void*>(pages);
+    LCKV_CHECK(offset == placed);
+  };
+  append({&memory_.spare_page, 1}, spare_pages_);
+  for (size_t i = 0; i < work.size(); ++i) {
+    append(work[i].pages, page_arrays_[i]);
+    for (size_t copy = 0; work[i].slot != nullptr && copy < 2; ++copy) {
+      append(work[i].slot->pages(static_cast<int>(copy)), copy_arrays_[i][copy]);
+    }
+  }
+}
+
+void StepBatch::AddTables(absl::Span<const SequenceWork> work) {
+  // Padding: its rows see nothing, and write where nobody reads.
+  KvTable nothing;
+  nothing.past_pages = At<void*>(spare_pages_);
+  nothing.own_pages = nothing.past_pages;
+  nothing.visible_end = 0;
   const auto add = [&](auto&& make) {
-    std::vector<KvTable> tables;
-    for (size_t i = 0; i < work.size(); ++i) tables.push_back(make(work[i], i));
+    std::vector<KvTable> tables(static_cast<size_t>(sequences_), nothing);
+    for (size_t i = 0; i < work.size(); ++i) tables[i] = make(work[i], i);
     return Append<KvTable>(tables);
   };
   for (int layer = 0; layer < config_.num_layers; ++layer) {
@@ -185,9 +282,7 @@ void StepBatch::AddTables(absl::Span<const SequenceWork> work) {
     write_tables_.push_back(!producer ? 0 : add([&](const SequenceWork& w, size_t i) {
       return WriteTable(layer, w, i);
     }));
-    const bool measured = stage_.cyclic && layer >= stage_.begin && layer < stage_.end &&
-                          config_.layer_map.is_upward_target(layer);
-    previous_tables_.push_back(!measured ? 0 : add([&](const SequenceWork& w, size_t i) {
+    previous_tables_.push_back(!IsMeasured(layer) ? 0 : add([&](const SequenceWork& w, size_t i) {
       // Sequences without an earlier pass compare with themselves; nobody reads their result.
       return placements_[i].measured ? PassCopy(layer, w, i, (w.item.passes - 2) % 2)
                                      : WriteTable(layer, w, i);

@@ -10,6 +10,7 @@
 #include "engine/model/model_config.h"
 #include "engine/ops/kv_table.h"
 #include "engine/transformer/pass_buffers.h"
+#include "engine/transformer/step_recordings.h"
 
 namespace lckv {
 
@@ -33,6 +34,9 @@ struct SequenceWork {
 //   stage's topmost upward target [drafts, staged)      staged, last (or only) pass [staged, rows)
 //   all layers
 //
+// What varies in size with the sequences' lengths, their page lists, comes last: of steps with
+// equal shape() everything else lies at the same places.
+//
 // All staged items of a step are of one stage. At the last producing layer, once K/V are stored,
 // rows that nobody wants anything more from are dropped: see `kept`.
 class StepBatch {
@@ -43,9 +47,19 @@ class StepBatch {
     int32_t rows = 0;
   };
 
-  // `base` is the backend address that bytes() will be copied to: tables point into it.
+  // Where the step happens, in backend memory.
+  struct Memory {
+    const uint8_t* base = nullptr;  // what bytes() will be copied to: tables point into it
+    float* hidden = nullptr;        // [rows][hidden_size] before the drop
+    float* kept_hidden = nullptr;   // after it, if rows are dropped
+    void* spare_page = nullptr;     // for rows of padding
+  };
+  // `padded_rows` > work.size(), allowed if every item is a decode row: as many rows and sequences;
+  // those beyond `work` see nothing, write to the spare page, and have logits that nobody wants.
   StepBatch(const ModelConfig& config, const PageLayout& layout, const PassLayout& pass_layout,
-            absl::Span<const SequenceWork> work, const uint8_t* base);
+            absl::Span<const SequenceWork> work, const Memory& memory, int32_t padded_rows);
+
+  StepShape shape() const;
 
   const std::vector<uint8_t>& bytes() const { return bytes_; }
 
@@ -60,6 +74,10 @@ class StepBatch {
   }
   // Rows that stay at the drop, ascending.
   const int32_t* kept_rows() const { return At<int32_t>(kept_rows_); }
+  // Rows that begin in their slots: copied from there before the first layer of a later stage.
+  CopyRowsParams loaded() const { return Copy(loaded_, num_loaded_); }
+  // Rows that end their stage here: copied to their slots behind its last layer.
+  CopyRowsParams saved() const { return Copy(saved_, num_saved_); }
   // Rows (after the drop) whose logits are wanted.
   const int32_t* logit_rows() const { return At<int32_t>(logit_rows_); }
   int32_t num_logit_rows() const { return num_logit_rows_; }
@@ -95,16 +113,26 @@ class StepBatch {
   const Placement& placement(size_t i) const { return placements_[i]; }
 
  private:
+  // Offsets of two arrays of addresses in bytes_.
+  struct RowCopies {
+    size_t from = 0;
+    size_t to = 0;
+  };
   template <typename T>
   const T* At(size_t offset) const {
-    return reinterpret_cast<const T*>(base_ + offset);
+    return reinterpret_cast<const T*>(memory_.base + offset);
   }
   template <typename T>
   size_t Append(absl::Span<const T> values);
+  CopyRowsParams Copy(const RowCopies& copies, int32_t rows) const;
 
   void PlaceRows(absl::Span<const SequenceWork> work);
   void DropRows();
+  void AddRowCopies(absl::Span<const SequenceWork> work);
+  void PlacePages(absl::Span<const SequenceWork> work);
   void AddTables(absl::Span<const SequenceWork> work);
+  void AddPages(absl::Span<const SequenceWork> work);
+  bool IsMeasured(int layer) const;
   KvTable ReadTable(int layer, const SequenceWork& work, size_t sequence) const;
   KvTable WriteTable(int layer, const SequenceWork& work, size_t sequence) const;
   KvTable PagesOnly(int layer, size_t sequence, int32_t split) const;
@@ -114,7 +142,8 @@ class StepBatch {
   const ModelConfig& config_;
   const PageLayout& layout_;
   const PassLayout& pass_layout_;
-  const uint8_t* base_;
+  const Memory memory_;
+  int32_t sequences_ = 0;  // padding included
   std::vector<uint8_t> bytes_;
 
   LayerRun stage_;
@@ -130,7 +159,10 @@ class StepBatch {
   std::vector<bool> logits_of_row_;
 
   size_t tokens_ = 0, positions_ = 0, tables_of_row_ = 0;
+  RowCopies loaded_, saved_;
+  int32_t num_loaded_ = 0, num_saved_ = 0;
   size_t kept_rows_ = 0, kept_positions_ = 0, kept_tables_of_row_ = 0, logit_rows_ = 0;
+  size_t spare_pages_ = 0;                          // the one page of padding
   std::vector<size_t> page_arrays_;                 // per sequence: its KV pages
   std::vector<std::array<size_t, 2>> copy_arrays_;  // per sequence: its slot's pass copies
   std::vector<size_t> read_tables_, write_tables_, previous_tables_;

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 #include <utility>
 
 #include "base/check.h"
@@ -24,12 +23,24 @@ struct Transformer::Rows {
   }
 };
 
+namespace {
+
+// 1, 2, 3, 4, 6, 8, 12, 16, 24, …: the first that is not below `rows`.
+int32_t BatchSize(int32_t rows) {
+  int32_t size = 1;
+  while (size < rows) size = size % 3 == 0 ? size / 3 * 4 : std::max(size + 1, size / 2 * 3);
+  return size;
+}
+
+}  // namespace
+
 Transformer::Transformer(const Model* model, const PageLayout* layout, const Limits& limits)
     : model_(model),
       layout_(layout),
       limits_(limits),
       pass_layout_(model->config().layer_map, *layout),
-      last_producer_(model->config().layer_map.producers().back()) {}
+      last_producer_(model->config().layer_map.producers().back()),
+      recordings_(&model->backend()) {}
 
 absl::StatusOr<std::unique_ptr<Transformer>> Transformer::Create(const Model* model,
                                                                  const PageLayout* layout,
@@ -70,21 +81,17 @@ absl::Status Transformer::AllocateBuffers() {
   LCKV_RETURN_IF_ERROR(floats(config.num_layers, rows, kv_change_));
   LCKV_RETURN_IF_ERROR(floats(limits_.max_logit_rows, config.vocab_size, logits_));
 
-  std::vector<int32_t> identity(static_cast<size_t>(std::max(limits_.max_rows, kMaxSegmentTokens)));
-  std::iota(identity.begin(), identity.end(), 0);
-  const size_t identity_bytes = identity.size() * sizeof(int32_t);
-  LCKV_ASSIGN_OR_RETURN(identity_, backend.Allocate(identity_bytes));
-  backend.CopyToDevice(identity_.data(), identity.data(), identity_bytes);
+  LCKV_ASSIGN_OR_RETURN(spare_page_, backend.Allocate(static_cast<size_t>(layout_->page_bytes())));
 
-  // Bounds StepBatch::bytes(): nine ints a row; per sequence its pages, two pass copies and three
-  // tables a layer; 64 bytes of padding for each array.
+  // Bounds StepBatch::bytes(): nine ints and four addresses a row; per sequence its pages, two pass
+  // copies and three tables a layer; 64 bytes of padding for each array.
   const int64_t pages = layout_->PagesFor(limits_.max_context) + 1;
   const int64_t pass_pages = layout_->PagesFor(kMaxSegmentTokens) + 1;
   const int64_t per_sequence = (pages + 2 * pass_pages) * int64_t{sizeof(void*)} +
                                3 * config.num_layers * int64_t{sizeof(KvTable)} + 3 * 64;
-  const int64_t step_bytes = rows * 9 * int64_t{sizeof(int32_t)} +
+  const int64_t step_bytes = rows * (9 * int64_t{sizeof(int32_t)} + 4 * int64_t{sizeof(void*)}) +
                              limits_.max_sequences * per_sequence +
-                             (16 + 3 * config.num_layers) * int64_t{64};
+                             (20 + 3 * config.num_layers) * int64_t{64};
   LCKV_ASSIGN_OR_RETURN(step_, backend.Allocate(static_cast<size_t>(step_bytes)));
   return absl::OkStatus();
 }
@@ -95,7 +102,7 @@ absl::StatusOr<EncodeSlot> Transformer::CreateSlot(int max_segment_tokens) const
 }
 
 float* Transformer::Hidden(int32_t row) const {
-  return hidden_.floats() + int64_t{row} * model_->config().hidden_size;
+  return rows_ + int64_t{row} * model_->config().hidden_size;
 }
 
 Activations Transformer::ActivationsIn(const DeviceBuffer& buffer) const {
@@ -129,44 +136,32 @@ Transformer::Rows Transformer::ActiveRows(const StepBatch& batch, int layer,
           batch.table_of_row(after_drop) + begin};
 }
 
+// Decode batches take a few sizes only, so that a recording for each serves all steps of a turn.
+int32_t Transformer::PaddedRows(absl::Span<const SequenceWork> work) const {
+  if (!model_->backend().can_record()) return 0;
+  for (const SequenceWork& sequence : work) {
+    const WorkItem& item = sequence.item;
+    if (item.stage != WorkItem::kAllLayers || item.rows() != 1 ||
+        sequence.logits == LogitsWanted::kNone) {
+      return 0;
+    }
+  }
+  return std::min({BatchSize(static_cast<int32_t>(work.size())), limits_.max_rows,
+                   limits_.max_logit_rows, limits_.max_sequences});
+}
+
 absl::StatusOr<Transformer::Output> Transformer::Forward(absl::Span<const SequenceWork> work) {
   LCKV_CHECK(!work.empty() && work.size() <= static_cast<size_t>(limits_.max_sequences));
-  const ModelConfig& config = model_->config();
   Backend& backend = model_->backend();
-  const StepBatch batch(config, *layout_, pass_layout_, work, step_.bytes());
+  const StepBatch batch(
+      model_->config(), *layout_, pass_layout_, work,
+      {step_.bytes(), hidden_.floats(), kept_hidden_.floats(), spare_page_.data()},
+      PaddedRows(work));
   LCKV_CHECK(batch.counts(false).rows <= limits_.max_rows);
   LCKV_CHECK(batch.num_logit_rows() <= limits_.max_logit_rows);
   LCKV_CHECK(batch.bytes().size() <= step_.size_bytes());
   backend.CopyToDevice(step_.data(), batch.bytes().data(), batch.bytes().size());
-
-  const int32_t embedded = batch.first_embedded_row();
-  backend.Embed({&model_->embedding(), batch.tokens() + embedded,
-                 batch.counts(false).rows - embedded, Hidden(embedded)});
-  LoadStaged(batch, work);
-  measured_layers_.clear();
-  bool after_drop = false;
-  for (int layer = 0; layer < config.num_layers; ++layer) {
-    Rows rows = ActiveRows(batch, layer, after_drop);
-    if (rows.count > 0) {
-      Normalize(model_->layer(layer).input_norm, rows);
-      if (config.layer_map.is_producer(layer)) StoreKv(batch, layer, rows);
-      if (config.layer_map.is_upward_target(layer)) MeasureChange(batch, layer);
-      if (layer == batch.top_target()) rows = rows.Without(batch.counts(after_drop).drafts);
-    }
-    if (layer == last_producer_) {
-      DropRows(batch, layer);
-      after_drop = true;
-      rows = ActiveRows(batch, layer, after_drop);
-    }
-    if (rows.count > 0) {
-      AttentionBlock(batch, layer, rows);
-      MlpBlock(layer, rows);
-    }
-    if (layer + 1 == batch.stage().end && layer + 1 < config.num_layers) {
-      SaveStaged(batch, work, after_drop);
-    }
-  }
-  Logits(batch);
+  recordings_.Run(batch.shape(), [&] { Compute(batch); });
 
   Output output;
   output.kv_change = KvChanges(batch, work);
@@ -179,36 +174,56 @@ absl::StatusOr<Transformer::Output> Transformer::Forward(absl::Span<const Sequen
   return output;
 }
 
+void Transformer::Compute(const StepBatch& batch) {
+  const ModelConfig& config = model_->config();
+  Backend& backend = model_->backend();
+  rows_ = hidden_.floats();
+  const int32_t embedded = batch.first_embedded_row();
+  backend.Embed({&model_->embedding(), batch.tokens() + embedded,
+                 batch.counts(false).rows - embedded, Hidden(embedded)});
+  backend.CopyRows(batch.loaded());
+  const std::vector<int> measured = MeasuredLayers(batch);
+  bool after_drop = false;
+  for (int layer = 0; layer < config.num_layers; ++layer) {
+    Rows rows = ActiveRows(batch, layer, after_drop);
+    if (rows.count > 0) {
+      Normalize(model_->layer(layer).input_norm, rows);
+      if (config.layer_map.is_producer(layer)) StoreKv(batch, layer, rows);
+      const auto it = std::find(measured.begin(), measured.end(), layer);
+      if (it != measured.end()) {
+        MeasureChange(batch, layer, static_cast<size_t>(it - measured.begin()));
+      }
+      if (layer == batch.top_target()) rows = rows.Without(batch.counts(after_drop).drafts);
+    }
+    if (layer == last_producer_) {
+      DropRows(batch, layer);
+      after_drop = true;
+      rows = ActiveRows(batch, layer, after_drop);
+    }
+    if (rows.count > 0) {
+      AttentionBlock(batch, layer, rows);
+      MlpBlock(layer, rows);
+    }
+    if (layer + 1 == batch.stage().end) backend.CopyRows(batch.saved());
+  }
+  Logits(batch);
+}
+
+// The upward targets whose last two passes this step compares.
+std::vector<int> Transformer::MeasuredLayers(const StepBatch& batch) const {
+  const StepBatch::Counts& counts = batch.counts(false);
+  std::vector<int> layers;
+  if (counts.staged == counts.drafts || !batch.stage().cyclic) return layers;
+  for (int layer = batch.stage().begin; layer < batch.stage().end; ++layer) {
+    if (model_->config().layer_map.is_upward_target(layer)) layers.push_back(layer);
+  }
+  return layers;
+}
+
 void Transformer::Normalize(const DeviceBuffer& norm, const Rows& rows) {
   const ModelConfig& config = model_->config();
   model_->backend().RmsNorm({Hidden(rows.begin), norm.floats(), config.rms_norm_eps, rows.count,
                              config.hidden_size, Normed(rows.begin)});
-}
-
-void Transformer::LoadStaged(const StepBatch& batch, absl::Span<const SequenceWork> work) {
-  if (batch.first_embedded_row() == 0) return;
-  for (size_t i = 0; i < work.size(); ++i) {
-    const WorkItem& item = work[i].item;
-    if (item.stage == WorkItem::kAllLayers) continue;
-    const int32_t* rows = identity_.ints() + (item.begin - item.segment_begin);
-    model_->backend().GatherRows({work[i].slot->hidden(), rows, item.rows(),
-                                  model_->config().hidden_size,
-                                  Hidden(batch.placement(i).first_row)});
-  }
-}
-
-void Transformer::SaveStaged(const StepBatch& batch, absl::Span<const SequenceWork> work,
-                             bool after_drop) {
-  // The drop keeps every final row of a stage that goes on, in order, and no draft row.
-  const int32_t shift = after_drop ? batch.counts(false).drafts : 0;
-  const int32_t size = model_->config().hidden_size;
-  for (size_t i = 0; i < work.size(); ++i) {
-    const WorkItem& item = work[i].item;
-    if (item.stage == WorkItem::kAllLayers || !item.final_pass()) continue;
-    const int32_t* rows = identity_.ints() + batch.placement(i).first_row - shift;
-    float* to = work[i].slot->hidden() + int64_t{item.begin - item.segment_begin} * size;
-    model_->backend().GatherRows({hidden_.floats(), rows, item.rows(), size, to});
-  }
 }
 
 void Transformer::StoreKv(const StepBatch& batch, int layer, const Rows& rows) {
@@ -224,20 +239,13 @@ void Transformer::StoreKv(const StepBatch& batch, int layer, const Rows& rows) {
                    batch.write_tables(layer), ShapeOf(layer), layout_->dtype(), rows.count});
 }
 
-void Transformer::MeasureChange(const StepBatch& batch, int layer) {
+void Transformer::MeasureChange(const StepBatch& batch, int layer, size_t index) {
   const StepBatch::Counts& counts = batch.counts(false);
-  const int32_t rows = counts.staged - counts.drafts;
-  if (rows == 0 || !batch.stage().cyclic || layer < batch.stage().begin ||
-      layer >= batch.stage().end) {
-    return;
-  }
-  float* out = kv_change_.floats() +
-               static_cast<int64_t>(measured_layers_.size()) * limits_.max_rows + counts.drafts;
-  model_->backend().KvChange({batch.positions(false) + counts.drafts,
-                              batch.table_of_row(false) + counts.drafts,
-                              batch.previous_tables(layer), batch.write_tables(layer),
-                              ShapeOf(layer), layout_->dtype(), rows, out});
-  measured_layers_.push_back(layer);
+  float* out = kv_change_.floats() + static_cast<int64_t>(index) * limits_.max_rows + counts.drafts;
+  model_->backend().KvChange(
+      {batch.positions(false) + counts.drafts, batch.table_of_row(false) + counts.drafts,
+       batch.previous_tables(layer), batch.write_tables(layer), ShapeOf(layer), layout_->dtype(),
+       counts.staged - counts.drafts, out});
 }
 
 void Transformer::DropRows(const StepBatch& batch, int layer) {
@@ -245,7 +253,7 @@ void Transformer::DropRows(const StepBatch& batch, int layer) {
   if (rows == batch.counts(false).rows) return;
   model_->backend().GatherRows({hidden_.floats(), batch.kept_rows(), rows,
                                 model_->config().hidden_size, kept_hidden_.floats()});
-  std::swap(hidden_, kept_hidden_);
+  rows_ = kept_hidden_.floats();
   Normalize(model_->layer(layer).input_norm, ActiveRows(batch, layer, true));
 }
 
@@ -269,7 +277,7 @@ void Transformer::AttentionBlock(const StepBatch& batch, int layer, const Rows& 
   attention.window = config.layer_map.windowed(layer) ? config.sliding_window : 0;
   attention.nodiag = config.nodiag(layer);
   attention.scale = 1.0f / std::sqrt(static_cast<float>(config.head_dim));
-  attention.max_position = batch.max_position();
+  attention.max_position = backend.can_record() ? limits_.max_context - 1 : batch.max_position();
   attention.out = ActivationsIn(attention_);
   backend.Attention(attention);
   backend.Linear({weights.o.get(), ActivationsIn(attention_), weights.o_bias.floats(), rows.count,
@@ -297,9 +305,9 @@ void Transformer::Logits(const StepBatch& batch) {
   if (rows == 0) return;
   const ModelConfig& config = model_->config();
   Backend& backend = model_->backend();
-  backend.GatherRows(
-      {hidden_.floats(), batch.logit_rows(), rows, config.hidden_size, kept_hidden_.floats()});
-  backend.RmsNorm({kept_hidden_.floats(), model_->final_norm().floats(), config.rms_norm_eps, rows,
+  float* const gathered = rows_ == hidden_.floats() ? kept_hidden_.floats() : hidden_.floats();
+  backend.GatherRows({rows_, batch.logit_rows(), rows, config.hidden_size, gathered});
+  backend.RmsNorm({gathered, model_->final_norm().floats(), config.rms_norm_eps, rows,
                    config.hidden_size, Normed(0)});
   backend.Linear({&model_->lm_head(), Normed(0), nullptr, rows, false, logits_.floats()});
 }
@@ -308,12 +316,13 @@ std::vector<float> Transformer::KvChanges(const StepBatch& batch,
                                           absl::Span<const SequenceWork> work) {
   std::vector<float> changes(work.size(), 0.0f);
   const auto max_rows = static_cast<size_t>(limits_.max_rows);
-  std::vector<float> rows(max_rows * measured_layers_.size());
+  const std::vector<int> measured = MeasuredLayers(batch);
+  std::vector<float> rows(max_rows * measured.size());
   if (rows.empty()) return changes;
   model_->backend().CopyToHost(rows.data(), kv_change_.data(), rows.size() * sizeof(float));
   for (size_t i = 0; i < work.size(); ++i) {
     if (!batch.placement(i).measured) continue;
-    for (size_t layer = 0; layer < measured_layers_.size(); ++layer) {
+    for (size_t layer = 0; layer < measured.size(); ++layer) {
       const auto first =
           rows.begin() + static_cast<int64_t>(layer * max_rows) + batch.placement(i).first_row;
       changes[i] = std::max(changes[i], *std::max_element(first, first + work[i].item.rows()));

@@ -9,6 +9,7 @@
 #include "engine/transformer/model.h"
 #include "engine/transformer/pass_buffers.h"
 #include "engine/transformer/step_batch.h"
+#include "engine/transformer/step_recordings.h"
 
 namespace lckv {
 
@@ -50,12 +51,14 @@ class Transformer {
 
   struct Rows;  // the rows active at a layer
   Rows ActiveRows(const StepBatch& batch, int layer, bool after_drop) const;
+  int32_t PaddedRows(absl::Span<const SequenceWork> work) const;
+  // Every op of the step; which ones and with which numbers follows from the batch's shape.
+  void Compute(const StepBatch& batch);
+  std::vector<int> MeasuredLayers(const StepBatch& batch) const;
   // normed = RmsNorm of hidden, with the weights `norm`.
   void Normalize(const DeviceBuffer& norm, const Rows& rows);
-  void LoadStaged(const StepBatch& batch, absl::Span<const SequenceWork> work);
-  void SaveStaged(const StepBatch& batch, absl::Span<const SequenceWork> work, bool after_drop);
   void StoreKv(const StepBatch& batch, int layer, const Rows& rows);
-  void MeasureChange(const StepBatch& batch, int layer);
+  void MeasureChange(const StepBatch& batch, int layer, size_t index);
   // Keeps the rows that go on beyond `layer`, and norms them again.
   void DropRows(const StepBatch& batch, int layer);
   void AttentionBlock(const StepBatch& batch, int layer, const Rows& rows);
@@ -73,7 +76,8 @@ class Transformer {
   const Limits limits_;
   PassLayout pass_layout_;
   int last_producer_ = 0;
-  std::vector<int> measured_layers_;  // upward targets that this step compared
+  StepRecordings recordings_;
+  float* rows_ = nullptr;  // of the step: hidden_ before the drop, kept_hidden_ after it
 
   // [max_rows][…] each; float32, but those that products read are Activations.
   DeviceBuffer hidden_, kept_hidden_;
@@ -81,8 +85,8 @@ class Transformer {
   DeviceBuffer q_, k_, v_, gate_, up_;
   DeviceBuffer kv_change_;  // [upward targets][max_rows]
   DeviceBuffer logits_;     // [max_logit_rows][vocab]
-  DeviceBuffer identity_;   // 0, 1, 2, …
-  DeviceBuffer step_;       // a StepBatch's bytes
+  DeviceBuffer spare_page_;
+  DeviceBuffer step_;  // a StepBatch's bytes
 };
 
 }  // namespace lckv

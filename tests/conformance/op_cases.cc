@@ -49,12 +49,14 @@ void AddRows(Cases& cases, DType activations) {
     cases.push_back(MakeRmsNormCase({1 + size % 4, size, activations}));
     cases.push_back(MakeSwiGluCase({1 + size % 3, size, activations}));
     cases.push_back(MakeGatherRowsCase({1 + size % 5, size}));
+    cases.push_back(MakeCopyRowsCase({1 + size % 4, size}));
   }
   for (const RowsSpec& spec : {RowsSpec{0, 16, activations}, RowsSpec{70, 576, activations},
                                RowsSpec{33, 1001, activations}}) {
     cases.push_back(MakeRmsNormCase(spec));
     cases.push_back(MakeSwiGluCase(spec));
     cases.push_back(MakeGatherRowsCase(spec));
+    cases.push_back(MakeCopyRowsCase(spec));
   }
   for (int head_dim : {2, 4, 6, 16, 20, 30, 32, 34, 64, 80, 96, 128}) {
     cases.push_back(MakeRopeCase({1, 1, head_dim}));

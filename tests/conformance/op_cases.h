@@ -42,7 +42,7 @@ struct LinearSpec {
   bool accumulate = false;
   DType activations = DType::kF32;
 };
-struct RowsSpec {  // RmsNorm, SwiGlu, GatherRows
+struct RowsSpec {  // RmsNorm, SwiGlu, GatherRows, CopyRows
   int rows = 1;
   int size = 16;
   DType activations = DType::kF32;
@@ -92,6 +92,7 @@ std::unique_ptr<OpCase> MakeEmbedCase(const LinearSpec& spec);
 std::unique_ptr<OpCase> MakeRmsNormCase(const RowsSpec& spec);
 std::unique_ptr<OpCase> MakeSwiGluCase(const RowsSpec& spec);
 std::unique_ptr<OpCase> MakeGatherRowsCase(const RowsSpec& spec);
+std::unique_ptr<OpCase> MakeCopyRowsCase(const RowsSpec& spec);
 std::unique_ptr<OpCase> MakeRopeCase(const RopeSpec& spec);
 std::unique_ptr<OpCase> MakeAttentionCase(const AttentionSpec& spec);
 std::unique_ptr<OpCase> MakeStoreKvCase(const KvSpec& spec);

@@ -150,6 +150,42 @@ class GatherRowsCase final : public OpCase {
   const std::vector<float> x_;
 };
 
+// Rows spread over one buffer, to places spread over another.
+class CopyRowsCase final : public OpCase {
+ public:
+  explicit CopyRowsCase(const RowsSpec& spec)
+      : spec_(spec), x_(Gaussian(Product(spec.rows, spec.size), 42)) {}
+
+  std::string Describe() const override {
+    return absl::StrCat("copy_rows rows ", spec_.rows, " size ", spec_.size);
+  }
+  int rows() const override { return spec_.rows; }
+
+  OpOutcome Run(Backend& backend, int begin, int end) const override {
+    const DeviceArray x(backend, x_);
+    const GuardedOutput out(backend, std::vector<float>(Product(end - begin, spec_.size)));
+    std::vector<const float*> from;
+    std::vector<float*> to;
+    for (int r = begin; r < end; ++r) {
+      from.push_back(x.as<float>() + int64_t{r * 7 % spec_.rows} * spec_.size);
+      to.push_back(out.data() + int64_t{r - begin} * spec_.size);
+    }
+    const DeviceArray device_from(backend, from);
+    const DeviceArray device_to(backend, to);
+    backend.CopyRows(
+        {device_from.as<const float*>(), device_to.as<float*>(), end - begin, spec_.size});
+    OpOutcome outcome;
+    outcome.values = out.Read(&outcome.stray_write);
+    return outcome;
+  }
+
+  std::vector<float> Tolerance() const override { return std::vector<float>(x_.size(), 0.0f); }
+
+ private:
+  const RowsSpec spec_;
+  const std::vector<float> x_;
+};
+
 class RopeCase final : public OpCase {
  public:
   explicit RopeCase(const RopeSpec& spec)
@@ -212,6 +248,9 @@ std::unique_ptr<OpCase> MakeSwiGluCase(const RowsSpec& spec) {
 }
 std::unique_ptr<OpCase> MakeGatherRowsCase(const RowsSpec& spec) {
   return std::make_unique<GatherRowsCase>(spec);
+}
+std::unique_ptr<OpCase> MakeCopyRowsCase(const RowsSpec& spec) {
+  return std::make_unique<CopyRowsCase>(spec);
 }
 std::unique_ptr<OpCase> MakeRopeCase(const RopeSpec& spec) {
   return std::make_unique<RopeCase>(spec);

@@ -14,6 +14,7 @@
 
 #include "tests/simt/executor.h"
 #include "tests/simt/shared_array.h"
+#include "tests/simt/stream.h"
 
 #define LCKV_DEVICE
 #define __global__

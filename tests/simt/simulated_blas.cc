@@ -6,6 +6,7 @@
 
 #include "engine/ops/cuda/blas.h"
 #include "engine/ops/cuda/device.cuh"
+#include "tests/simt/stream.h"
 
 namespace lckv::gpu {
 
@@ -41,8 +42,9 @@ int BlasChoose(Blas* /*blas*/, const BlasShape& /*shape*/, int32_t rows, bool fr
   return 0;
 }
 
-int BlasRun(Blas* /*blas*/, const BlasAlgorithm& /*algorithm*/, const BlasProduct& product,
-            Stream /*stream*/) {
+namespace {
+
+void Multiply(const BlasProduct& product) {
   const BlasShape& shape = product.shape;
   for (int64_t r = 0; r < product.rows; ++r) {
     for (int64_t o = 0; o < shape.out_features; ++o) {
@@ -60,7 +62,16 @@ int BlasRun(Blas* /*blas*/, const BlasAlgorithm& /*algorithm*/, const BlasProduc
       }
     }
   }
-  return 0;
+}
+
+}  // namespace
+
+int BlasRun(Blas* /*blas*/, const BlasAlgorithm& /*algorithm*/, const BlasProduct& product,
+            Stream stream) {
+  return simt::Enqueue(stream, [product] {
+    Multiply(product);
+    return 0;
+  });
 }
 
 const char* BlasErrorText(int /*code*/) { return "simulated product failed"; }

@@ -3,9 +3,13 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <functional>
+#include <utility>
+#include <vector>
 
 #include "engine/ops/cuda/api_table.h"
 #include "tests/simt/executor.h"
+#include "tests/simt/stream.h"
 
 namespace lckv::gpu {
 
@@ -14,6 +18,11 @@ struct Device {
   ~Device() { std::free(scratch); }
   void* scratch;
   Products products;
+  simt::Stream stream;
+};
+
+struct Recording {
+  std::vector<std::function<int()>> work;
 };
 
 namespace {
@@ -76,6 +85,28 @@ int CopyToHost(Device* device, void* to_host, const void* from, uint64_t bytes) 
   return Synchronize(device);
 }
 
+int BeginRecording(Device* device) {
+  device->stream.recording = true;
+  return 0;
+}
+
+int EndRecording(Device* device, Recording** recording) {
+  device->stream.recording = false;
+  *recording = new Recording{std::move(device->stream.kept)};
+  device->stream.kept.clear();
+  return 0;
+}
+
+int Replay(Device* /*device*/, const Recording* recording) {
+  for (const auto& work : recording->work) {
+    const int error = work();
+    if (error != 0) return error;
+  }
+  return 0;
+}
+
+void FreeRecording(Device* /*device*/, Recording* recording) { delete recording; }
+
 const GpuApi kApi = WithOps({.error_text = &ErrorText,
                              .device_count = &DeviceCount,
                              .open = &Open,
@@ -85,11 +116,15 @@ const GpuApi kApi = WithOps({.error_text = &ErrorText,
                              .free = &Free,
                              .copy_to_device = &CopyToDevice,
                              .copy_to_host = &CopyToHost,
-                             .synchronize = &Synchronize});
+                             .synchronize = &Synchronize,
+                             .begin_recording = &BeginRecording,
+                             .end_recording = &EndRecording,
+                             .replay = &Replay,
+                             .free_recording = &FreeRecording});
 
 }  // namespace
 
-Stream StreamOf(Device* /*device*/) { return nullptr; }
+Stream StreamOf(Device* device) { return &device->stream; }
 Products& ProductsOf(Device* device) { return device->products; }
 
 extern "C" __attribute__((visibility("default"))) const GpuApi* lckv_gpu_api() { return &kApi; }

@@ -118,6 +118,14 @@ class CpuBackend final : public Backend {
     });
   }
 
+  void CopyRows(const CopyRowsParams& params) override {
+    pool_->ParallelFor(params.rows, params.size, [&](int64_t begin, int64_t end, int /*thread*/) {
+      for (int64_t r = begin; r < end; ++r) {
+        std::memcpy(params.to[r], params.from[r], static_cast<size_t>(params.size) * sizeof(float));
+      }
+    });
+  }
+
  private:
   const Isa isa_;
   const Kernels& kernels_;

@@ -40,6 +40,7 @@ inline GpuApi WithOps(GpuApi api) {
   api.swi_glu = &Queue<SwiGluParams, &LaunchSwiGlu>;
   api.kv_change = &Queue<KvChangeParams, &LaunchKvChange>;
   api.gather_rows = &Queue<GatherRowsParams, &LaunchGatherRows>;
+  api.copy_rows = &Queue<CopyRowsParams, &LaunchCopyRows>;
   return api;
 }
 

@@ -60,6 +60,19 @@ const gpu::Weight& WeightOf(const LinearWeight& weight) {
   return static_cast<const CudaWeight&>(weight).weight();
 }
 
+class CudaRecording final : public OpRecording {
+ public:
+  CudaRecording(const GpuApi* api, gpu::Device* device, gpu::Recording* recording)
+      : api_(api), device_(device), recording_(recording) {}
+  ~CudaRecording() override { api_->free_recording(device_, recording_); }
+  const gpu::Recording* recording() const { return recording_; }
+
+ private:
+  const GpuApi* const api_;
+  gpu::Device* const device_;
+  gpu::Recording* const recording_;
+};
+
 class CudaBackend final : public Backend {
  public:
   CudaBackend(const GpuApi* api, gpu::Device* device, const gpu::DeviceInfo& info,
@@ -126,6 +139,14 @@ class CudaBackend final : public Backend {
   void SwiGlu(const SwiGluParams& params) override { Queue(api_->swi_glu, params); }
   void KvChange(const KvChangeParams& params) override { Queue(api_->kv_change, params); }
   void GatherRows(const GatherRowsParams& params) override { Queue(api_->gather_rows, params); }
+  void CopyRows(const CopyRowsParams& params) override { Queue(api_->copy_rows, params); }
+
+  bool can_record() const override { return true; }
+  void BeginRecording() override { recording_error_ = api_->begin_recording(device_); }
+  absl::StatusOr<std::unique_ptr<OpRecording>> EndRecording() override;
+  void Replay(const OpRecording& recording) override {
+    Note(api_->replay(device_, static_cast<const CudaRecording&>(recording).recording()));
+  }
 
  private:
   static std::string NumericsClass(const gpu::DeviceInfo& info, const CudaOptions& options) {
@@ -154,7 +175,17 @@ class CudaBackend final : public Backend {
   const DType activations_;
   const std::string numerics_class_;
   int error_ = 0;
+  int recording_error_ = 0;
 };
+
+absl::StatusOr<std::unique_ptr<OpRecording>> CudaBackend::EndRecording() {
+  gpu::Recording* recording = nullptr;
+  if (recording_error_ == 0) recording_error_ = api_->end_recording(device_, &recording);
+  if (recording_error_ != 0) {
+    return absl::InternalError(absl::StrCat("recording: ", api_->error_text(recording_error_)));
+  }
+  return std::make_unique<CudaRecording>(api_, device_, recording);
+}
 
 absl::StatusOr<std::unique_ptr<LinearWeight>> CudaBackend::PrepareLinear(const HostMatrix& matrix,
                                                                          DType format) {

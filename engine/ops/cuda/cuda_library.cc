@@ -132,6 +132,38 @@ int CopyToHost(Device* device, void* to_host, const void* from, uint64_t bytes) 
   return error == cudaSuccess ? Synchronize(device) : Code(error);
 }
 
+cudaGraphExec_t GraphOf(const Recording* recording) {
+  return reinterpret_cast<cudaGraphExec_t>(const_cast<Recording*>(recording));
+}
+
+int BeginRecording(Device* device) {
+  return Code(cudaStreamBeginCapture(device->stream, cudaStreamCaptureModeThreadLocal));
+}
+
+int EndRecording(Device* device, Recording** recording) {
+  cudaGraph_t graph = nullptr;
+  cudaError_t error = cudaStreamEndCapture(device->stream, &graph);
+  if (error != cudaSuccess) {
+    cudaGetLastError();
+    return Code(error);
+  }
+  cudaGraphExec_t executable = nullptr;
+  error = cudaGraphInstantiate(&executable, graph, 0);
+  cudaGraphDestroy(graph);
+  *recording = reinterpret_cast<Recording*>(executable);
+  return Code(error);
+}
+
+int Replay(Device* device, const Recording* recording) {
+  return Code(cudaGraphLaunch(GraphOf(recording), device->stream));
+}
+
+void FreeRecording(Device* device, Recording* recording) {
+  cudaSetDevice(device->ordinal);
+  cudaStreamSynchronize(device->stream);
+  cudaGraphExecDestroy(GraphOf(recording));
+}
+
 const GpuApi kApi = WithOps({.error_text = &ErrorText,
                              .device_count = &DeviceCount,
                              .open = &Open,
@@ -141,7 +173,11 @@ const GpuApi kApi = WithOps({.error_text = &ErrorText,
                              .free = &Free,
                              .copy_to_device = &CopyToDevice,
                              .copy_to_host = &CopyToHost,
-                             .synchronize = &Synchronize});
+                             .synchronize = &Synchronize,
+                             .begin_recording = &BeginRecording,
+                             .end_recording = &EndRecording,
+                             .replay = &Replay,
+                             .free_recording = &FreeRecording});
 
 }  // namespace
 

@@ -19,11 +19,12 @@
 namespace lckv::gpu {
 
 // Grows with every change of this file or op_params.h.
-inline constexpr uint32_t kApiVersion = 2;
+inline constexpr uint32_t kApiVersion = 3;
 // Name of the one symbol that a library exports: extern "C" const GpuApi* lckv_gpu_api(void).
 inline constexpr char kApiSymbol[] = "lckv_gpu_api";
 
-struct Device;  // owned by the library
+struct Device;     // owned by the library
+struct Recording;  // likewise
 
 struct DeviceInfo {
   char name[128];
@@ -100,6 +101,13 @@ struct GpuApi {
   int (*swi_glu)(Device* device, const SwiGluParams* args) = nullptr;
   int (*kv_change)(Device* device, const KvChangeParams* args) = nullptr;
   int (*gather_rows)(Device* device, const GatherRowsParams* args) = nullptr;
+  int (*copy_rows)(Device* device, const CopyRowsParams* args) = nullptr;
+
+  // Ops in between are kept, not executed; afterwards they can be queued as one, again and again.
+  int (*begin_recording)(Device* device) = nullptr;
+  int (*end_recording)(Device* device, Recording** recording) = nullptr;
+  int (*replay)(Device* device, const Recording* recording) = nullptr;
+  void (*free_recording)(Device* device, Recording* recording) = nullptr;
 };
 
 }  // namespace lckv::gpu

@@ -55,5 +55,6 @@ int LaunchAttention(const AttentionParams& args, Stream stream);
 int LaunchSwiGlu(const SwiGluParams& args, Stream stream);
 int LaunchKvChange(const KvChangeParams& args, Stream stream);
 int LaunchGatherRows(const GatherRowsParams& args, Stream stream);
+int LaunchCopyRows(const CopyRowsParams& args, Stream stream);
 
 }  // namespace lckv::gpu

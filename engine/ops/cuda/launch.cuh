@@ -37,13 +37,15 @@ int Launch(void (*kernel)(Args), Dim3 grid, Dim3 block, size_t shared_bytes, Str
 #else
 
 template <typename Args>
-int Launch(void (*kernel)(Args), Dim3 grid, Dim3 block, size_t shared_bytes, Stream /*stream*/,
+int Launch(void (*kernel)(Args), Dim3 grid, Dim3 block, size_t shared_bytes, Stream stream,
            const Args& args) {
   simt::LaunchShape shape;
   shape.grid = {grid.x, grid.y, grid.z};
   shape.block = {block.x, block.y, block.z};
   shape.dynamic_shared_bytes = shared_bytes;
-  return simt::RunKernel(simt::NameOf<Args>(), shape, [&args, kernel] { kernel(args); });
+  return simt::Enqueue(stream, [args, kernel, shape] {
+    return simt::RunKernel(simt::NameOf<Args>(), shape, [&args, kernel] { kernel(args); });
+  });
 }
 
 #endif

@@ -55,6 +55,14 @@ __global__ void __launch_bounds__(kThreads) GatherRowsKernel(GatherRowsParams ar
   args.out[index] = args.x[from * args.size + index % args.size];
 }
 
+__global__ void __launch_bounds__(kThreads) CopyRowsKernel(CopyRowsParams args) {
+  const int64_t index = GlobalIndex();
+  if (index >= int64_t{args.rows} * args.size) return;
+  const int64_t row = index / args.size;
+  const int64_t column = index % args.size;
+  args.to[row][column] = args.from[row][column];
+}
+
 }  // namespace
 
 int LaunchEmbed(const EmbedArgs& args, Stream stream) {
@@ -75,6 +83,11 @@ int LaunchSwiGlu(const SwiGluParams& args, Stream stream) {
 int LaunchGatherRows(const GatherRowsParams& args, Stream stream) {
   const unsigned blocks = Blocks(int64_t{args.rows} * args.size);
   return Launch(GatherRowsKernel, {blocks}, {kThreads}, 0, stream, args);
+}
+
+int LaunchCopyRows(const CopyRowsParams& args, Stream stream) {
+  const unsigned blocks = Blocks(int64_t{args.rows} * args.size);
+  return Launch(CopyRowsKernel, {blocks}, {kThreads}, 0, stream, args);
 }
 
 }  // namespace lckv::gpu

@@ -55,4 +55,10 @@ void GatherRows(const GatherRowsParams& params) {
   }
 }
 
+void CopyRows(const CopyRowsParams& params) {
+  for (int64_t r = 0; r < params.rows; ++r) {
+    for (int32_t i = 0; i < params.size; ++i) params.to[r][i] = params.from[r][i];
+  }
+}
+
 }  // namespace lckv::reference

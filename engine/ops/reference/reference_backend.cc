@@ -38,6 +38,7 @@ class ReferenceBackend final : public Backend {
   void SwiGlu(const SwiGluParams& params) override { reference::SwiGlu(params); }
   void KvChange(const KvChangeParams& params) override { reference::KvChange(params); }
   void GatherRows(const GatherRowsParams& params) override { reference::GatherRows(params); }
+  void CopyRows(const CopyRowsParams& params) override { reference::CopyRows(params); }
 };
 
 }  // namespace

@@ -23,6 +23,7 @@ void Attention(const AttentionParams& params);
 void SwiGlu(const SwiGluParams& params);
 void KvChange(const KvChangeParams& params);
 void GatherRows(const GatherRowsParams& params);
+void CopyRows(const CopyRowsParams& params);
 
 // Value `index` of an array of kF32, kF16 or kBf16.
 double LoadKv(const uint8_t* values, DType dtype, int64_t index);

@@ -49,6 +49,7 @@ class BreakableBackend final : public Backend {
   void SwiGlu(const SwiGluParams& params) override { inner_->SwiGlu(params); }
   void KvChange(const KvChangeParams& params) override { inner_->KvChange(params); }
   void GatherRows(const GatherRowsParams& params) override { inner_->GatherRows(params); }
+  void CopyRows(const CopyRowsParams& params) override { inner_->CopyRows(params); }
 
  private:
   const std::unique_ptr<Backend> inner_;
