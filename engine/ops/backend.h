@@ -142,6 +142,7 @@ class Backend {
   // INTERNAL: nothing was kept, and the backend goes on without it.
   virtual absl::StatusOr<std::unique_ptr<OpRecording>> EndRecording();
   virtual void Replay(const OpRecording& /*recording*/) {}
+  virtual void Crc32c(const Crc32cParams& params) = 0;
 };
 
 // The slow, obvious twin: scalar loops, double accumulation, one thread. The oracle of tests.

@@ -138,4 +138,13 @@ struct GatherRowsParams {
   float* out;
 };
 
+// Checksums of pages: out[r] = Crc32c (base/crc32c.h) of the `page_bytes` bytes at pages[r].
+// Shapes: pages: addresses [rows]; out uint32 [rows].
+struct Crc32cParams {
+  const void* const* pages;  // aligned to 4 bytes
+  int64_t page_bytes;        // a positive multiple of 4
+  int32_t rows;
+  uint32_t* out;
+};
+
 }  // namespace lckv

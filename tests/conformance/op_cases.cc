@@ -1,5 +1,6 @@
 #include "tests/conformance/op_cases.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace lckv::testing {
@@ -160,6 +161,20 @@ void AddKv(Cases& cases) {
   }
 }
 
+void AddPages(Cases& cases) {
+  // A word more and a word less at every warp's and every row of words' border.
+  for (int border = 0; border <= 1024; border += border < 512 ? 32 : 256) {
+    for (int words = std::max(border - 1, 1); words <= border + 1; ++words) {
+      cases.push_back(MakeCrc32cCase({1 + words % 3, words}));
+    }
+  }
+  for (int words : {2, 3, 5, 17, 4096 / 4, 3 * 4096 / 4, 65536 / 4, 40 * 4096 / 4 + 1}) {
+    cases.push_back(MakeCrc32cCase({2, words}));
+  }
+  cases.push_back(MakeCrc32cCase({0, 1024}));
+  cases.push_back(MakeCrc32cCase({70, 300}));
+}
+
 }  // namespace
 
 std::vector<std::unique_ptr<OpCase>> AllOpCases(DType activations) {
@@ -169,6 +184,7 @@ std::vector<std::unique_ptr<OpCase>> AllOpCases(DType activations) {
   AddAttentionShapes(cases, activations);
   AddAttentionRanges(cases, activations);
   AddKv(cases);
+  AddPages(cases);
   return cases;
 }
 

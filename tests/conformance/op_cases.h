@@ -86,6 +86,11 @@ struct KvSpec {  // StoreKv, KvChange: one row for each (sequence, position)
   std::vector<RowSpec> rows = {};
 };
 
+struct PagesSpec {  // Crc32c
+  int pages = 1;
+  int words = 1;  // of 4 bytes
+};
+
 std::unique_ptr<OpCase> MakeLinearCase(const LinearSpec& spec);
 // Every row of the table is looked up; spec.rows, bias and accumulate are not used.
 std::unique_ptr<OpCase> MakeEmbedCase(const LinearSpec& spec);
@@ -97,6 +102,7 @@ std::unique_ptr<OpCase> MakeRopeCase(const RopeSpec& spec);
 std::unique_ptr<OpCase> MakeAttentionCase(const AttentionSpec& spec);
 std::unique_ptr<OpCase> MakeStoreKvCase(const KvSpec& spec);
 std::unique_ptr<OpCase> MakeKvChangeCase(const KvSpec& spec);
+std::unique_ptr<OpCase> MakeCrc32cCase(const PagesSpec& spec);
 
 // The table: every op over all remainders of vector widths and tiles, formats, page boundaries; for
 // backends whose products read `activations`.

@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
+#include "base/crc32c.h"
 #include "base/status_macros.h"
 #include "engine/ops/backend.h"
 #include "engine/ops/cpu/cpu_attention.h"
@@ -24,6 +25,8 @@ namespace {
 
 // Work of a vector exp and of a cache miss, in the pool's unit (fused multiply-adds).
 constexpr int64_t kExpWork = 4;
+// Bytes whose checksum takes as long as one unit.
+constexpr int64_t kCrcBytes = 4;
 
 class CpuBackend final : public Backend {
  public:
@@ -124,6 +127,16 @@ class CpuBackend final : public Backend {
         std::memcpy(params.to[r], params.from[r], static_cast<size_t>(params.size) * sizeof(float));
       }
     });
+  }
+
+  void Crc32c(const Crc32cParams& params) override {
+    const auto size = static_cast<size_t>(params.page_bytes);
+    pool_->ParallelFor(params.rows, params.page_bytes / kCrcBytes,
+                       [&](int64_t begin, int64_t end, int /*thread*/) {
+                         for (int64_t r = begin; r < end; ++r) {
+                           params.out[r] = lckv::Crc32c(params.pages[r], size);
+                         }
+                       });
   }
 
  private:

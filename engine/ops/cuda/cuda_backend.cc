@@ -147,6 +147,7 @@ class CudaBackend final : public Backend {
   void Replay(const OpRecording& recording) override {
     Note(api_->replay(device_, static_cast<const CudaRecording&>(recording).recording()));
   }
+  void Crc32c(const Crc32cParams& params) override { Queue(api_->crc32c, params); }
 
  private:
   static std::string NumericsClass(const gpu::DeviceInfo& info, const CudaOptions& options) {

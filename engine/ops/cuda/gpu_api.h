@@ -108,6 +108,7 @@ struct GpuApi {
   int (*end_recording)(Device* device, Recording** recording) = nullptr;
   int (*replay)(Device* device, const Recording* recording) = nullptr;
   void (*free_recording)(Device* device, Recording* recording) = nullptr;
+  int (*crc32c)(Device* device, const Crc32cParams* args) = nullptr;
 };
 
 }  // namespace lckv::gpu

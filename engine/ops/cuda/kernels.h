@@ -56,5 +56,6 @@ int LaunchSwiGlu(const SwiGluParams& args, Stream stream);
 int LaunchKvChange(const KvChangeParams& args, Stream stream);
 int LaunchGatherRows(const GatherRowsParams& args, Stream stream);
 int LaunchCopyRows(const CopyRowsParams& args, Stream stream);
+int LaunchCrc32c(const Crc32cParams& args, Stream stream);
 
 }  // namespace lckv::gpu

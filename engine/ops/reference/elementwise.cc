@@ -1,5 +1,6 @@
 #include <cmath>
 
+#include "base/crc32c.h"
 #include "engine/ops/reference/reference_ops.h"
 
 namespace lckv::reference {
@@ -58,6 +59,13 @@ void GatherRows(const GatherRowsParams& params) {
 void CopyRows(const CopyRowsParams& params) {
   for (int64_t r = 0; r < params.rows; ++r) {
     for (int32_t i = 0; i < params.size; ++i) params.to[r][i] = params.from[r][i];
+  }
+}
+
+void Crc32c(const Crc32cParams& params) {
+  const auto size = static_cast<size_t>(params.page_bytes);
+  for (int64_t r = 0; r < params.rows; ++r) {
+    params.out[r] = internal::ExtendCrc32cPortable(0, params.pages[r], size);
   }
 }
 
