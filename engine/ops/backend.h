@@ -142,6 +142,8 @@ class Backend {
   // INTERNAL: nothing was kept, and the backend goes on without it.
   virtual absl::StatusOr<std::unique_ptr<OpRecording>> EndRecording();
   virtual void Replay(const OpRecording& /*recording*/) {}
+  // The same tokens on every backend.
+  virtual void Sample(const SampleParams& params) = 0;
   virtual void Crc32c(const Crc32cParams& params) = 0;
 };
 

@@ -7,6 +7,7 @@
 
 #include "engine/ops/host_device.h"
 #include "engine/ops/kv_table.h"
+#include "engine/sampling/sampling_options.h"
 #include "engine/tensor/dtype_enum.h"
 
 namespace lckv {
@@ -136,6 +137,22 @@ struct GatherRowsParams {
   int32_t rows;
   int32_t size;
   float* out;
+};
+
+// How one row of logits becomes a token.
+struct SampleRow {
+  SamplingOptions options;
+  uint64_t position = 0;  // of the token to be chosen
+};
+
+// out[r] = the token that Sampler (engine/sampling/sampler.h) chooses from logits[r]. Shapes:
+// logits [rows][vocab], choices [rows], out int32 [rows].
+struct SampleParams {
+  const float* logits;
+  const SampleRow* choices;
+  int32_t rows;
+  int32_t vocab;  // in [1, kMaxSampledVocabulary]
+  int32_t* out;
 };
 
 // Checksums of pages: out[r] = Crc32c (base/crc32c.h) of the `page_bytes` bytes at pages[r].

@@ -1,16 +1,16 @@
 #include "engine/sampling/sampler.h"
 
 #include <algorithm>
-#include <cmath>
 #include <limits>
 
 #include "base/check.h"
 #include "engine/sampling/philox.h"
+#include "engine/sampling/sampling_math.h"
 
 namespace lckv {
 namespace {
 
-// Sorted so many at first, then eight times as many, until top_p is reached.
+// Sorted so many at first, then eight times as many, as far as anybody asks.
 constexpr size_t kFirstSorted = 64;
 
 int32_t Greedy(absl::Span<const float> logits) {
@@ -25,79 +25,73 @@ int32_t Greedy(absl::Span<const float> logits) {
   return best;
 }
 
+float Largest(absl::Span<const float> logits) {
+  float largest = -std::numeric_limits<float>::infinity();
+  for (const float logit : logits) largest = logit > largest ? logit : largest;
+  return largest;
+}
+
+uint32_t OrderOfCandidate(uint64_t candidate) { return static_cast<uint32_t>(candidate >> 32); }
+
 }  // namespace
 
-void Sampler::SortFirst(size_t count) {
-  const auto before = [](const Candidate& a, const Candidate& b) {
-    return a.logit != b.logit ? a.logit > b.logit : a.id < b.id;
-  };
+void Sampler::SortUpTo(size_t count) {
+  const auto begin = candidates_.begin() + static_cast<int64_t>(sorted_);
   const auto middle = candidates_.begin() + static_cast<int64_t>(count);
-  if (middle != candidates_.end())
-    std::nth_element(candidates_.begin(), middle, candidates_.end(), before);
-  std::sort(candidates_.begin(), middle, before);
+  if (middle != candidates_.end()) std::nth_element(begin, middle, candidates_.end());
+  std::sort(begin, middle);
+  sorted_ = count;
+}
+
+uint64_t Sampler::Candidate(size_t i) {
+  if (i >= sorted_) {
+    SortUpTo(std::min(candidates_.size(), std::max(kFirstSorted, sorted_ * 8)));
+  }
+  return candidates_[i];
 }
 
 int32_t Sampler::Sample(absl::Span<const float> logits, const SamplingOptions& options,
                         uint64_t position) {
-  LCKV_CHECK(!logits.empty());
-  if (options.temperature <= 0) return Greedy(logits);
-  candidates_.clear();
-  candidates_.reserve(logits.size());
-  float largest = -std::numeric_limits<float>::infinity();
-  for (size_t i = 0; i < logits.size(); ++i) {
-    const float logit = std::isnan(logits[i]) ? -std::numeric_limits<float>::infinity() : logits[i];
-    candidates_.push_back({logit, static_cast<int32_t>(i)});
-    largest = std::max(largest, logit);
-  }
-  if (!std::isfinite(largest)) return Greedy(logits);
+  LCKV_CHECK(!logits.empty() && logits.size() <= size_t{kMaxSampledVocabulary});
+  if (!(options.temperature > 0)) return Greedy(logits);
+  const float largest = Largest(logits);
+  if (!IsFinite(largest)) return Greedy(logits);
 
-  const double inverse_temperature = 1.0 / static_cast<double>(options.temperature);
-  const auto weight = [&](const Candidate& candidate) {
-    return std::exp((static_cast<double>(candidate.logit) - static_cast<double>(largest)) *
-                    inverse_temperature);
+  const WeightScale scale = MakeWeightScale(largest, options.temperature);
+  const uint64_t least = MinPWeight(options.min_p);
+  uint64_t total = 0;
+  uint64_t kept = 0;  // the weight of what min_p and top_p leave
+  const auto add = [&](uint64_t weight) {
+    total += weight;
+    kept += weight < least ? 0 : weight;
   };
-  size_t sorted = candidates_.size();
-  double total = 0;
+  candidates_.clear();
+  sorted_ = 0;
+  for (size_t i = 0; i < logits.size(); ++i) {
+    candidates_.push_back(uint64_t{OrderOf(logits[i])} << 32 | i);
+  }
   if (options.top_k > 0 && static_cast<size_t>(options.top_k) < candidates_.size()) {
-    sorted = static_cast<size_t>(options.top_k);
-    SortFirst(sorted);
-    candidates_.resize(sorted);
-    for (const Candidate& candidate : candidates_) total += weight(candidate);
-  } else {
-    // In id order: the order of this sum must not depend on how far sorting went.
-    for (const Candidate& candidate : candidates_) total += weight(candidate);
-    sorted = 0;
+    std::nth_element(candidates_.begin(), candidates_.begin() + options.top_k, candidates_.end());
+    candidates_.resize(static_cast<size_t>(options.top_k));
   }
+  const auto weight_of = [&](uint64_t candidate) {
+    return WeightOf(LogitOf(OrderOfCandidate(candidate)), scale);
+  };
+  for (const uint64_t candidate : candidates_) add(weight_of(candidate));
 
-  // How long the beginning is that top_p keeps.
-  const double wanted = static_cast<double>(options.top_p) * total;
-  weights_.clear();
-  double sum = 0;
-  while (weights_.size() < candidates_.size() && (weights_.empty() || sum < wanted)) {
-    if (weights_.size() == sorted) {
-      sorted = std::min(candidates_.size(), std::max(kFirstSorted, sorted * 8));
-      SortFirst(sorted);
-    }
-    weights_.push_back(weight(candidates_[weights_.size()]));
-    sum += weights_.back();
+  if (const uint64_t wanted = TopPWeight(options.top_p, total); wanted < total) {
+    total = 0;
+    kept = 0;
+    for (size_t i = 0; total < wanted; ++i) add(weight_of(Candidate(i)));
   }
-  const double least = static_cast<double>(options.min_p) * weights_.front();
-  while (weights_.size() > 1 && weights_.back() < least) {
-    weights_.pop_back();
+  uint64_t rest = TargetOf(UniformBitsAt(options.seed, position), kept);
+  for (size_t i = 0;; ++i) {
+    const uint64_t candidate = Candidate(i);
+    const uint64_t weight = weight_of(candidate);
+    if (weight < least) continue;
+    if (rest < weight) return static_cast<int32_t>(candidate & 0xffffffffu);
+    rest -= weight;
   }
-  // Summed again, so that the picking below ends exactly at the last candidate.
-  sum = 0;
-  for (const double w : weights_) sum += w;
-  double rest = UniformAt(options.seed, position) * sum;
-  // Rounding may leave a rest behind the last one: it is the last possible one's.
-  size_t picked = 0;
-  for (size_t i = 0; i < weights_.size(); ++i) {
-    if (weights_[i] <= 0) continue;
-    picked = i;
-    if (rest < weights_[i]) break;
-    rest -= weights_[i];
-  }
-  return candidates_[picked].id;
 }
 
 }  // namespace lckv

@@ -1,6 +1,7 @@
 #include "tests/conformance/op_cases.h"
 
 #include <algorithm>
+#include <cstddef>
 #include <utility>
 
 namespace lckv::testing {
@@ -161,6 +162,24 @@ void AddKv(Cases& cases) {
   }
 }
 
+void AddSampling(Cases& cases) {
+  constexpr LogitsKind kKinds[] = {LogitsKind::kSpread,  LogitsKind::kFlat,    LogitsKind::kTies,
+                                   LogitsKind::kEqual,   LogitsKind::kHoles,   LogitsKind::kWide,
+                                   LogitsKind::kNothing, LogitsKind::kInfinite};
+  for (int vocab = 1; vocab <= 70; ++vocab) {
+    const auto kind = static_cast<size_t>(vocab % 5);  // the ones that leave a choice
+    cases.push_back(MakeSampleCase({vocab, 2, kKinds[kind], 2 * vocab}));
+  }
+  // Every option on every kind; 64 equal tokens meet the borders of top_p.
+  for (const LogitsKind kind : kKinds) {
+    cases.push_back(MakeSampleCase({64, kind == LogitsKind::kEqual ? 56 : 28, kind, 0}));
+  }
+  for (const LogitsKind kind : kKinds) cases.push_back(MakeSampleCase({1000, 9, kind, 11}));
+  for (int first : {0, 14}) cases.push_back(MakeSampleCase({32003, 2, LogitsKind::kSpread, first}));
+  cases.push_back(MakeSampleCase({32003, 2, LogitsKind::kTies, 19}));
+  cases.push_back(MakeSampleCase({100, 0}));
+}
+
 void AddPages(Cases& cases) {
   // A word more and a word less at every warp's and every row of words' border.
   for (int border = 0; border <= 1024; border += border < 512 ? 32 : 256) {
@@ -184,6 +203,7 @@ std::vector<std::unique_ptr<OpCase>> AllOpCases(DType activations) {
   AddAttentionShapes(cases, activations);
   AddAttentionRanges(cases, activations);
   AddKv(cases);
+  AddSampling(cases);
   AddPages(cases);
   return cases;
 }

@@ -91,6 +91,23 @@ struct PagesSpec {  // Crc32c
   int words = 1;  // of 4 bytes
 };
 
+enum class LogitsKind {
+  kSpread,
+  kFlat,
+  kTies,      // a few values, each many times
+  kEqual,     // one value
+  kHoles,     // NaN, minus infinity, zeros of both signs
+  kWide,      // the far ends of float32
+  kNothing,   // NaN and minus infinity only
+  kInfinite,  // some are plus infinity
+};
+struct SampleSpec {  // each row has its own options and seed
+  int vocab = 1;
+  int rows = 1;
+  LogitsKind kind = LogitsKind::kSpread;
+  int first_option = 0;
+};
+
 std::unique_ptr<OpCase> MakeLinearCase(const LinearSpec& spec);
 // Every row of the table is looked up; spec.rows, bias and accumulate are not used.
 std::unique_ptr<OpCase> MakeEmbedCase(const LinearSpec& spec);
@@ -102,6 +119,7 @@ std::unique_ptr<OpCase> MakeRopeCase(const RopeSpec& spec);
 std::unique_ptr<OpCase> MakeAttentionCase(const AttentionSpec& spec);
 std::unique_ptr<OpCase> MakeStoreKvCase(const KvSpec& spec);
 std::unique_ptr<OpCase> MakeKvChangeCase(const KvSpec& spec);
+std::unique_ptr<OpCase> MakeSampleCase(const SampleSpec& spec);
 std::unique_ptr<OpCase> MakeCrc32cCase(const PagesSpec& spec);
 
 // The table: every op over all remainders of vector widths and tiles, formats, page boundaries; for

@@ -18,6 +18,7 @@
 #include "engine/ops/cpu/thread_pool.h"
 #include "engine/ops/host_memory.h"
 #include "engine/ops/kv_address.h"
+#include "engine/sampling/sampler.h"
 
 namespace lckv {
 namespace cpu {
@@ -35,6 +36,7 @@ class CpuBackend final : public Backend {
         kernels_(KernelsFor(isa)),
         pool_(std::move(pool)),
         linear_scratch_(static_cast<size_t>(pool_->num_threads())),
+        samplers_(static_cast<size_t>(pool_->num_threads())),
         attention_(kernels_, *pool_) {}
 
   absl::string_view numerics_class() const override { return "cpu-f32fma-r1"; }
@@ -129,6 +131,18 @@ class CpuBackend final : public Backend {
     });
   }
 
+  void Sample(const SampleParams& params) override {
+    const auto vocab = static_cast<size_t>(params.vocab);
+    pool_->ParallelFor(
+        params.rows, int64_t{params.vocab} * kExpWork, [&](int64_t begin, int64_t end, int thread) {
+          for (int64_t r = begin; r < end; ++r) {
+            const SampleRow& choice = params.choices[r];
+            params.out[r] = samplers_[static_cast<size_t>(thread)].Sample(
+                {params.logits + r * params.vocab, vocab}, choice.options, choice.position);
+          }
+        });
+  }
+
   void Crc32c(const Crc32cParams& params) override {
     const auto size = static_cast<size_t>(params.page_bytes);
     pool_->ParallelFor(params.rows, params.page_bytes / kCrcBytes,
@@ -144,6 +158,7 @@ class CpuBackend final : public Backend {
   const Kernels& kernels_;
   const std::unique_ptr<ThreadPool> pool_;
   std::vector<LinearScratch> linear_scratch_;  // one per thread
+  std::vector<Sampler> samplers_;              // one per thread
   CpuAttention attention_;
 };
 

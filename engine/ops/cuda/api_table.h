@@ -41,6 +41,7 @@ inline GpuApi WithOps(GpuApi api) {
   api.kv_change = &Queue<KvChangeParams, &LaunchKvChange>;
   api.gather_rows = &Queue<GatherRowsParams, &LaunchGatherRows>;
   api.copy_rows = &Queue<CopyRowsParams, &LaunchCopyRows>;
+  api.sample = &Queue<SampleParams, &LaunchSample>;
   api.crc32c = &Queue<Crc32cParams, &LaunchCrc32c>;
   return api;
 }

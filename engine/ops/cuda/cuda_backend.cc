@@ -147,6 +147,7 @@ class CudaBackend final : public Backend {
   void Replay(const OpRecording& recording) override {
     Note(api_->replay(device_, static_cast<const CudaRecording&>(recording).recording()));
   }
+  void Sample(const SampleParams& params) override { Queue(api_->sample, params); }
   void Crc32c(const Crc32cParams& params) override { Queue(api_->crc32c, params); }
 
  private:

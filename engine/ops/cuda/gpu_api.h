@@ -109,6 +109,7 @@ struct GpuApi {
   int (*replay)(Device* device, const Recording* recording) = nullptr;
   void (*free_recording)(Device* device, Recording* recording) = nullptr;
   int (*crc32c)(Device* device, const Crc32cParams* args) = nullptr;
+  int (*sample)(Device* device, const SampleParams* args) = nullptr;
 };
 
 }  // namespace lckv::gpu

@@ -56,6 +56,7 @@ int LaunchSwiGlu(const SwiGluParams& args, Stream stream);
 int LaunchKvChange(const KvChangeParams& args, Stream stream);
 int LaunchGatherRows(const GatherRowsParams& args, Stream stream);
 int LaunchCopyRows(const CopyRowsParams& args, Stream stream);
+int LaunchSample(const SampleParams& args, Stream stream);
 int LaunchCrc32c(const Crc32cParams& args, Stream stream);
 
 }  // namespace lckv::gpu

@@ -39,6 +39,7 @@ class ReferenceBackend final : public Backend {
   void KvChange(const KvChangeParams& params) override { reference::KvChange(params); }
   void GatherRows(const GatherRowsParams& params) override { reference::GatherRows(params); }
   void CopyRows(const CopyRowsParams& params) override { reference::CopyRows(params); }
+  void Sample(const SampleParams& params) override { reference::Sample(params); }
   void Crc32c(const Crc32cParams& params) override { reference::Crc32c(params); }
 };
 

@@ -24,6 +24,7 @@ void SwiGlu(const SwiGluParams& params);
 void KvChange(const KvChangeParams& params);
 void GatherRows(const GatherRowsParams& params);
 void CopyRows(const CopyRowsParams& params);
+void Sample(const SampleParams& params);
 void Crc32c(const Crc32cParams& params);
 
 // Value `index` of an array of kF32, kF16 or kBf16.

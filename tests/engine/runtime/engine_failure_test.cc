@@ -50,6 +50,7 @@ class BreakableBackend final : public Backend {
   void KvChange(const KvChangeParams& params) override { inner_->KvChange(params); }
   void GatherRows(const GatherRowsParams& params) override { inner_->GatherRows(params); }
   void CopyRows(const CopyRowsParams& params) override { inner_->CopyRows(params); }
+  void Sample(const SampleParams& params) override { inner_->Sample(params); }
   void Crc32c(const Crc32cParams& params) override { inner_->Crc32c(params); }
 
  private:

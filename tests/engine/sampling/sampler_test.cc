@@ -24,10 +24,10 @@ int32_t SampleOnce(const std::vector<float>& logits, const SamplingOptions& opti
 }
 
 // The slow twin: sorts everything, long double throughout. Nothing when a decision is so close to
-// its border that rounding may decide it.
+// its border that the rounding of weights, 2^-41 of the first one each, may decide it.
 std::optional<int32_t> SimpleSample(const std::vector<float>& logits,
                                     const SamplingOptions& options, uint64_t position) {
-  constexpr long double kClose = 1e-12L;
+  constexpr long double kClose = 5e-9L;
   const auto is_close = [&](long double a, long double b) { return std::abs(a - b) < kClose; };
   struct Token {
     long double logit;
@@ -67,7 +67,8 @@ std::optional<int32_t> SimpleSample(const std::vector<float>& logits,
 
   long double sum = 0;
   for (size_t i = 0; i < kept; ++i) sum += p[i];
-  const long double wanted = static_cast<long double>(UniformAt(options.seed, position)) * sum;
+  const long double wanted =
+      static_cast<long double>(UniformBitsAt(options.seed, position)) * 0x1p-53L * sum;
   long double reached = 0;
   for (size_t i = 0; i < kept; ++i) {
     reached += p[i];
