@@ -38,7 +38,6 @@ StepLoop::StepLoop(const Model* model, const PageLayout* layout,
       slot_taken_(slots_.size(), false),
       page_memory_(std::move(page_memory)),
       pool_(num_pages),
-      logits_(static_cast<size_t>(model->config().vocab_size)),
       thread_([this] { ThreadMain(); }) {}
 
 StepLoop::~StepLoop() {
@@ -173,7 +172,10 @@ SequenceWork StepLoop::MakeWork(SessionState& session, const StepPick& pick,
   work.slot =
       work.item.stage == WorkItem::kAllLayers ? nullptr : &slots_[static_cast<size_t>(turn.slot)];
   work.tokens = session.transcript.tokens.data() + work.item.begin;
-  work.logits = work.item.end == known ? LogitsWanted::kLast : LogitsWanted::kNone;
+  if (work.item.end == known) {
+    work.logits = LogitsWanted::kLast;
+    work.sample = SampleRow{turn.request.sampling, static_cast<uint64_t>(known)};
+  }
   for (int64_t page = 0; page < layout_->PagesFor(work.item.end); ++page) {
     pages.push_back(PageAddress(session.pages[static_cast<size_t>(page)]));
   }
@@ -215,11 +217,8 @@ bool StepLoop::Step() {
     stats.seconds = absl::ToDoubleSeconds(absl::Now() - begin);
     observer_->OnStep(stats);
   }
-  const size_t vocab = logits_.size();
   for (size_t i = 0; i < sessions.size(); ++i) {
-    const int32_t row = output->first_logit_row[i];
-    const float* logits = row < 0 ? nullptr : output->logits + static_cast<size_t>(row) * vocab;
-    Commit(*sessions[i], work[i].item, logits, output->kv_change[i]);
+    Commit(*sessions[i], work[i].item, output->token[i], output->kv_change[i]);
   }
   return true;
 }
@@ -232,8 +231,7 @@ void StepLoop::Fail(const absl::Status& status) {
   }
 }
 
-void StepLoop::Commit(SessionState& session, const WorkItem& item, const float* logits_row,
-                      float kv_change) {
+void StepLoop::Commit(SessionState& session, const WorkItem& item, int32_t token, float kv_change) {
   TurnState& turn = *session.turn;
   if (turn.decoding()) {
     session.transcript.kv_tokens = item.end;
@@ -253,8 +251,8 @@ void StepLoop::Commit(SessionState& session, const WorkItem& item, const float* 
     if (!turn.cursor->done()) return;
     turn.encoded = absl::Now();
   }
-  LCKV_CHECK(logits_row != nullptr);
-  SampleNext(session, logits_row);
+  LCKV_CHECK(token >= 0);
+  AddToken(session, token);
 }
 
 std::optional<FinishReason> StepLoop::EndOf(const SessionState& session) const {
@@ -269,11 +267,9 @@ std::optional<FinishReason> StepLoop::EndOf(const SessionState& session) const {
   return std::nullopt;
 }
 
-void StepLoop::SampleNext(SessionState& session, const float* logits_row) {
+void StepLoop::AddToken(SessionState& session, int32_t token) {
   TurnState& turn = *session.turn;
   SessionTranscript& transcript = session.transcript;
-  model_->backend().CopyToHost(logits_.data(), logits_row, logits_.size() * sizeof(float));
-  const int32_t token = sampler_.Sample(logits_, turn.request.sampling, transcript.tokens.size());
   transcript.tokens.push_back(token);
   AppendGenerated(transcript.segments);
   ++turn.generated;

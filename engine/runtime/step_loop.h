@@ -19,15 +19,14 @@
 #include "engine/runtime/engine.h"
 #include "engine/runtime/scheduler.h"
 #include "engine/runtime/session_state.h"
-#include "engine/sampling/sampler.h"
 #include "engine/transformer/transformer.h"
 
 namespace lckv {
 
-// The one thread that owns sessions, pool, scheduler and transformer: Schedule -> Forward -> Sample
-// -> commit, over and over. Others reach it with Run, which executes a function between two steps.
-// Members without a mutex belong to the loop's thread. Nothing here blocks on a client or a
-// network.
+// The one thread that owns sessions, pool, scheduler and transformer: Schedule -> Forward (with
+// sampling) -> commit, over and over. Others reach it with Run, which executes a function between
+// two steps. Members without a mutex belong to the loop's thread. Nothing here blocks on a client
+// or a network.
 class StepLoop {
  public:
   struct Limits {
@@ -73,11 +72,11 @@ class StepLoop {
   bool Step();  // false: nothing was ready
   SchedulableTurn View(const SessionState& session) const;
   SequenceWork MakeWork(SessionState& session, const StepPick& pick, std::vector<void*>& pages);
-  void Commit(SessionState& session, const WorkItem& item, const float* logits_row,
-              float kv_change);
+  // `token`: chosen in this step, or -1.
+  void Commit(SessionState& session, const WorkItem& item, int32_t token, float kv_change);
   // After a backend error: ends every turn with it; later ones are refused.
   void Fail(const absl::Status& status);
-  void SampleNext(SessionState& session, const float* logits_row);
+  void AddToken(SessionState& session, int32_t token);
   void Finish(SessionState& session, FinishReason reason, const absl::Status& status);
   // Why the turn ends with the last token generated; nothing: it goes on.
   std::optional<FinishReason> EndOf(const SessionState& session) const;
@@ -97,8 +96,6 @@ class StepLoop {
   std::vector<bool> slot_taken_;
   DeviceBuffer page_memory_;
   PagePool pool_;
-  Sampler sampler_;
-  std::vector<float> logits_;  // host copy of one row
   std::map<std::string, std::unique_ptr<SessionState>, std::less<>> sessions_;
   std::vector<SessionState*> running_;  // in order of arrival
   std::deque<SessionState*> waiting_;

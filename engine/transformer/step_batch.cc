@@ -32,7 +32,7 @@ StepBatch::StepBatch(const ModelConfig& config, const PageLayout& layout,
       sequences_(std::max(static_cast<int32_t>(work.size()), padded_rows)) {
   last_producer_ = config.layer_map.producers().back();
   PlaceRows(work);
-  DropRows();
+  DropRows(work);
   AddRowCopies(work);
   PlacePages(work);
   AddTables(work);
@@ -108,11 +108,12 @@ void StepBatch::PlaceRows(absl::Span<const SequenceWork> work) {
   tables_of_row_ = Append<int32_t>(sequence_of_row_);
 }
 
-void StepBatch::DropRows() {
+void StepBatch::DropRows(absl::Span<const SequenceWork> work) {
   // Staged rows leave the last layer in this step only if their stage reaches it; otherwise their
   // hidden states are wanted.
   const bool stage_ends_here = stage_.end == config_.num_layers;
   std::vector<int32_t> kept, positions, tables, logit_rows;
+  std::vector<SampleRow> samples;
   for (int32_t row = counts_.drafts; row < counts_.rows; ++row) {
     const auto index = static_cast<size_t>(row);
     const bool staged = row < counts_.staged;
@@ -126,6 +127,11 @@ void StepBatch::DropRows() {
         placements_[sequence].first_logit_row = static_cast<int32_t>(logit_rows.size());
       }
       logit_rows.push_back(static_cast<int32_t>(kept.size()));
+      samples.push_back(SampleRow{});
+      if (sequence < work.size() && work[sequence].sample.has_value()) {
+        samples.back() = *work[sequence].sample;
+        sampled_ = true;
+      }
     }
     kept.push_back(row);
     positions.push_back(position_of_row_[index]);
@@ -138,6 +144,7 @@ void StepBatch::DropRows() {
   kept_positions_ = Append<int32_t>(positions);
   kept_tables_of_row_ = Append<int32_t>(tables);
   logit_rows_ = Append<int32_t>(logit_rows);
+  samples_ = Append<SampleRow>(samples);
 }
 
 // Staged items only. At the end of a stage the drop, if there was one, has kept every final row in

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "absl/types/span.h"
@@ -9,6 +10,7 @@
 #include "engine/kv/page_layout.h"
 #include "engine/model/model_config.h"
 #include "engine/ops/kv_table.h"
+#include "engine/ops/op_params.h"
 #include "engine/transformer/pass_buffers.h"
 #include "engine/transformer/step_recordings.h"
 
@@ -23,6 +25,7 @@ struct SequenceWork {
   absl::Span<void* const> pages;     // addresses of the KV pages of positions [0, item.end)
   const EncodeSlot* slot = nullptr;  // of staged items
   LogitsWanted logits = LogitsWanted::kNone;  // of the item's rows, when they leave the last layer
+  std::optional<SampleRow> sample;            // with kLast: choose a token from the logits, too
 };
 
 // The rows of one step in the order in which the transformer keeps them, and everything about them
@@ -81,6 +84,9 @@ class StepBatch {
   // Rows (after the drop) whose logits are wanted.
   const int32_t* logit_rows() const { return At<int32_t>(logit_rows_); }
   int32_t num_logit_rows() const { return num_logit_rows_; }
+  // How each of them becomes a token (greedily, for sequences that want none); null: no sequence
+  // wants one.
+  const SampleRow* samples() const { return sampled_ ? At<SampleRow>(samples_) : nullptr; }
   int32_t max_position() const { return max_position_; }
 
   // Tables of all sequences for a layer: what its queries read, and where its own K/V go (producers
@@ -127,7 +133,7 @@ class StepBatch {
   CopyRowsParams Copy(const RowCopies& copies, int32_t rows) const;
 
   void PlaceRows(absl::Span<const SequenceWork> work);
-  void DropRows();
+  void DropRows(absl::Span<const SequenceWork> work);
   void AddRowCopies(absl::Span<const SequenceWork> work);
   void PlacePages(absl::Span<const SequenceWork> work);
   void AddTables(absl::Span<const SequenceWork> work);
@@ -162,7 +168,9 @@ class StepBatch {
   RowCopies loaded_, saved_;
   int32_t num_loaded_ = 0, num_saved_ = 0;
   size_t kept_rows_ = 0, kept_positions_ = 0, kept_tables_of_row_ = 0, logit_rows_ = 0;
-  size_t spare_pages_ = 0;                          // the one page of padding
+  size_t spare_pages_ = 0;  // the one page of padding
+  size_t samples_ = 0;
+  bool sampled_ = false;                            // some rows are
   std::vector<size_t> page_arrays_;                 // per sequence: its KV pages
   std::vector<std::array<size_t, 2>> copy_arrays_;  // per sequence: its slot's pass copies
   std::vector<size_t> read_tables_, write_tables_, previous_tables_;

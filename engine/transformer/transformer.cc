@@ -80,17 +80,21 @@ absl::Status Transformer::AllocateBuffers() {
   LCKV_RETURN_IF_ERROR(floats(rows, config.intermediate_size, up_));
   LCKV_RETURN_IF_ERROR(floats(config.num_layers, rows, kv_change_));
   LCKV_RETURN_IF_ERROR(floats(limits_.max_logit_rows, config.vocab_size, logits_));
+  const size_t token_bytes = static_cast<size_t>(limits_.max_logit_rows) * sizeof(int32_t);
+  LCKV_ASSIGN_OR_RETURN(tokens_, backend.Allocate(token_bytes));
 
   LCKV_ASSIGN_OR_RETURN(spare_page_, backend.Allocate(static_cast<size_t>(layout_->page_bytes())));
 
-  // Bounds StepBatch::bytes(): nine ints and four addresses a row; per sequence its pages, two pass
-  // copies and three tables a layer; 64 bytes of padding for each array.
+  // Bounds StepBatch::bytes(): nine ints and four addresses a row; a SampleRow for each row of
+  // logits; per sequence its pages, two pass copies and three tables a layer; 64 bytes of padding
+  // for each array.
   const int64_t pages = layout_->PagesFor(limits_.max_context) + 1;
   const int64_t pass_pages = layout_->PagesFor(kMaxSegmentTokens) + 1;
   const int64_t per_sequence = (pages + 2 * pass_pages) * int64_t{sizeof(void*)} +
                                3 * config.num_layers * int64_t{sizeof(KvTable)} + 3 * 64;
   const int64_t step_bytes = rows * (9 * int64_t{sizeof(int32_t)} + 4 * int64_t{sizeof(void*)}) +
                              limits_.max_sequences * per_sequence +
+                             limits_.max_logit_rows * int64_t{sizeof(SampleRow)} +
                              (20 + 3 * config.num_layers) * int64_t{64};
   LCKV_ASSIGN_OR_RETURN(step_, backend.Allocate(static_cast<size_t>(step_bytes)));
   return absl::OkStatus();
@@ -164,13 +168,11 @@ absl::StatusOr<Transformer::Output> Transformer::Forward(absl::Span<const Sequen
   recordings_.Run(batch.shape(), [&] { Compute(batch); });
 
   Output output;
+  output.token = Sample(batch, work);
   output.kv_change = KvChanges(batch, work);
   LCKV_RETURN_IF_ERROR(backend.Synchronize());
   output.logits = logits_.floats();
   output.num_logit_rows = batch.num_logit_rows();
-  for (size_t i = 0; i < work.size(); ++i) {
-    output.first_logit_row.push_back(batch.placement(i).first_logit_row);
-  }
   return output;
 }
 
@@ -310,6 +312,23 @@ void Transformer::Logits(const StepBatch& batch) {
   backend.RmsNorm({gathered, model_->final_norm().floats(), config.rms_norm_eps, rows,
                    config.hidden_size, Normed(0)});
   backend.Linear({&model_->lm_head(), Normed(0), nullptr, rows, false, logits_.floats()});
+}
+
+std::vector<int32_t> Transformer::Sample(const StepBatch& batch,
+                                         absl::Span<const SequenceWork> work) {
+  std::vector<int32_t> chosen(work.size(), -1);
+  if (batch.samples() == nullptr) return chosen;
+  const int32_t rows = batch.num_logit_rows();
+  std::vector<int32_t> tokens(static_cast<size_t>(rows));
+  Backend& backend = model_->backend();
+  backend.Sample(
+      {logits_.floats(), batch.samples(), rows, model_->config().vocab_size, tokens_.ints()});
+  backend.CopyToHost(tokens.data(), tokens_.data(), tokens.size() * sizeof(int32_t));
+  for (size_t i = 0; i < work.size(); ++i) {
+    const int32_t row = batch.placement(i).first_logit_row;
+    if (row >= 0 && work[i].sample.has_value()) chosen[i] = tokens[static_cast<size_t>(row)];
+  }
+  return chosen;
 }
 
 std::vector<float> Transformer::KvChanges(const StepBatch& batch,

@@ -37,7 +37,7 @@ class Transformer {
   struct Output {
     const float* logits = nullptr;  // backend memory, [num_logit_rows][vocab]
     int32_t num_logit_rows = 0;
-    std::vector<int32_t> first_logit_row;  // of work[i]; -1: none
+    std::vector<int32_t> token;    // of work[i], chosen from its logits; -1: none
     std::vector<float> kv_change;  // of work[i]: largest relative change in this, its last, pass;
                                    // 0: nothing measured
   };
@@ -64,6 +64,7 @@ class Transformer {
   void AttentionBlock(const StepBatch& batch, int layer, const Rows& rows);
   void MlpBlock(int layer, const Rows& rows);
   void Logits(const StepBatch& batch);
+  std::vector<int32_t> Sample(const StepBatch& batch, absl::Span<const SequenceWork> work);
   std::vector<float> KvChanges(const StepBatch& batch, absl::Span<const SequenceWork> work);
   KvShape ShapeOf(int layer) const;
   float* Hidden(int32_t row) const;
@@ -85,6 +86,7 @@ class Transformer {
   DeviceBuffer q_, k_, v_, gate_, up_;
   DeviceBuffer kv_change_;  // [upward targets][max_rows]
   DeviceBuffer logits_;     // [max_logit_rows][vocab]
+  DeviceBuffer tokens_;     // [max_logit_rows]
   DeviceBuffer spare_page_;
   DeviceBuffer step_;  // a StepBatch's bytes
 };
