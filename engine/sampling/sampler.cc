@@ -65,10 +65,10 @@ int32_t Sampler::Sample(absl::Span<const float> logits, const SamplingOptions& o
     total += weight;
     kept += weight < least ? 0 : weight;
   };
-  candidates_.clear();
+  candidates_.resize(logits.size());
   sorted_ = 0;
   for (size_t i = 0; i < logits.size(); ++i) {
-    candidates_.push_back(uint64_t{OrderOf(logits[i])} << 32 | i);
+    candidates_[i] = uint64_t{OrderOf(logits[i])} << 32 | i;
   }
   if (options.top_k > 0 && static_cast<size_t>(options.top_k) < candidates_.size()) {
     std::nth_element(candidates_.begin(), candidates_.begin() + options.top_k, candidates_.end());

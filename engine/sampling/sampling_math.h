@@ -49,10 +49,9 @@ LCKV_HOST_DEVICE inline uint64_t Ceil(double value) {
 
 // Ascending where logits descend, the same for equal logits; NaN counts as minus infinity.
 LCKV_HOST_DEVICE inline uint32_t OrderOf(float logit) {
-  if (logit != logit) return 0xff800000u;
-  if (logit == 0) return 0x7fffffffu;  // either zero
-  const auto bits = sampling_internal::BitCast<uint32_t>(logit);
-  return (bits & 0x80000000u) != 0 ? bits : ~bits & 0x7fffffffu;
+  const auto bits = sampling_internal::BitCast<uint32_t>(logit + 0.0f);  // one zero
+  const uint32_t order = (bits & 0x80000000u) != 0 ? bits : bits ^ 0x7fffffffu;
+  return logit != logit ? 0xff800000u : order;
 }
 // A logit with this order.
 LCKV_HOST_DEVICE inline float LogitOf(uint32_t order) {
