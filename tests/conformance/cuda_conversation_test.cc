@@ -14,7 +14,7 @@ namespace {
 
 using namespace testing;  // NOLINT: the harness
 
-class CudaEngineTest : public ::testing::TestWithParam<const char*> {
+class CudaConversationTest : public ::testing::TestWithParam<const char*> {
  protected:
   std::unique_ptr<Engine> MakeGpuEngine() {
     auto checkpoint = Checkpoint::Open(GoldenModelPath(GetParam()), {});
@@ -25,7 +25,7 @@ class CudaEngineTest : public ::testing::TestWithParam<const char*> {
   }
 };
 
-TEST_P(CudaEngineTest, SideBySideAsAlone) {
+TEST_P(CudaConversationTest, SideBySideAsAlone) {
   std::vector<Script> scripts = Scripts();
   scripts.push_back({"another", {}, Seeded(23)});  // five at once: six rows
   for (Script& script : scripts) {
@@ -40,7 +40,7 @@ TEST_P(CudaEngineTest, SideBySideAsAlone) {
   for (size_t i = 0; i < scripts.size(); ++i) ExpectSame(alone[i], together[i], scripts[i].name);
 }
 
-INSTANTIATE_TEST_SUITE_P(Maps, CudaEngineTest, ::testing::Values("odd-map", "yoco"),
+INSTANTIATE_TEST_SUITE_P(Maps, CudaConversationTest, ::testing::Values("odd-map", "yoco"),
                          [](const auto& info) {
                            std::string name = info.param;
                            for (char& c : name) {
