@@ -51,7 +51,16 @@ absl::StatusOr<std::unique_ptr<Checkpoint>> Checkpoint::Open(const std::string& 
 absl::StatusOr<std::unique_ptr<Checkpoint>> Checkpoint::Random(absl::string_view config_json,
                                                                uint64_t seed, DType dtype,
                                                                const Options& options) {
-  LCKV_ASSIGN_OR_RETURN(CheckpointParts parts, MakeRandom(config_json, seed, dtype, options));
+  LCKV_ASSIGN_OR_RETURN(ModelConfig config, ModelConfig::FromHfJson(config_json, ""));
+  if (!options.layer_map.empty()) {
+    LCKV_RETURN_IF_ERROR(config.OverrideLayerMap(options.layer_map));
+  }
+  return Random(std::move(config), {.seed = seed, .dtype = dtype});
+}
+
+absl::StatusOr<std::unique_ptr<Checkpoint>> Checkpoint::Random(ModelConfig config,
+                                                               const RandomWeights& weights) {
+  LCKV_ASSIGN_OR_RETURN(CheckpointParts parts, MakeRandom(std::move(config), weights));
   return std::make_unique<LoadedCheckpoint>(std::move(parts));
 }
 

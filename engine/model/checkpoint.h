@@ -41,6 +41,15 @@ class Checkpoint {
   struct Options {
     std::string layer_map;  // not empty: overrides the config's
   };
+  // Made-up weights, for speed work.
+  struct RandomWeights {
+    uint64_t seed = 0;
+    DType dtype = DType::kBf16;  // of matrices
+    // Every layer has the bytes of layer 0 (its K/V projections those of the first producer): host
+    // memory and time of one layer, whatever the depth. Backends still keep each layer's own copy,
+    // and speed does not depend on values.
+    bool repeat_layers = false;
+  };
 
   // Opens and checks everything: each tensor's presence, shape and format, each offset. Errors name
   // file and tensor or field: NOT_FOUND (no such file, missing tensor), INVALID_ARGUMENT
@@ -55,6 +64,9 @@ class Checkpoint {
   static absl::StatusOr<std::unique_ptr<Checkpoint>> Random(absl::string_view config_json,
                                                             uint64_t seed, DType dtype,
                                                             const Options& options);
+  // The same for a validated config.
+  static absl::StatusOr<std::unique_ptr<Checkpoint>> Random(ModelConfig config,
+                                                            const RandomWeights& weights);
   virtual ~Checkpoint() = default;
 
   virtual const ModelConfig& config() const = 0;

@@ -4,11 +4,14 @@
 
 #include <algorithm>
 #include <cstring>
+#include <map>
+#include <string>
 #include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "base/sha256.h"
 #include "base/status_macros.h"
 #include "base/units.h"
@@ -38,12 +41,34 @@ float NormalValue(uint64_t key, uint64_t index) {
   return static_cast<float>(sum - 131070) * (kDeviation / kSumDeviation);
 }
 
-// Matrices in `dtype`; vectors in float32, those of norms all ones.
+// "model.layers.7.mlp.up_proj.weight" -> "model.layers.0.mlp.up_proj.weight"; others as they are.
+std::string NameInFirstLayer(absl::string_view name) {
+  const absl::string_view prefix = kHfNames.layer;
+  absl::string_view rest = name;
+  if (!absl::ConsumePrefix(&rest, prefix)) return std::string(name);
+  return absl::StrCat(prefix, "0", rest.substr(rest.find('.')));
+}
+
+// Matrices in the weights' dtype; vectors in float32, those of norms all ones.
 class RandomSource final : public TensorSource {
  public:
-  RandomSource(uint64_t seed, DType dtype) : seed_(seed), dtype_(dtype) {}
+  explicit RandomSource(const Checkpoint::RandomWeights& weights)
+      : seed_(weights.seed), dtype_(weights.dtype), repeat_layers_(weights.repeat_layers) {}
 
   absl::StatusOr<HostMatrix> Load(const std::string& name, int64_t rows, int64_t cols) override {
+    if (!repeat_layers_) return Make(name, rows, cols);
+    const std::string shared_name = NameInFirstLayer(name);
+    const auto made = made_.find(shared_name);
+    if (made != made_.end()) return made->second;
+    LCKV_ASSIGN_OR_RETURN(const HostMatrix matrix, Make(shared_name, rows, cols));
+    made_.emplace(shared_name, matrix);
+    return matrix;
+  }
+
+  std::vector<std::unique_ptr<uint8_t[]>> TakeBuffers() { return std::move(buffers_); }
+
+ private:
+  absl::StatusOr<HostMatrix> Make(const std::string& name, int64_t rows, int64_t cols) {
     HostMatrix matrix;
     matrix.dtype = rows == 1 ? DType::kF32 : dtype_;
     matrix.rows = rows;
@@ -62,9 +87,6 @@ class RandomSource final : public TensorSource {
     return matrix;
   }
 
-  std::vector<std::unique_ptr<uint8_t[]>> TakeBuffers() { return std::move(buffers_); }
-
- private:
   // The system would promise more than it has and kill us later.
   absl::Status CheckMemory(int64_t size_bytes) {
     total_bytes_ += size_bytes;
@@ -96,24 +118,25 @@ class RandomSource final : public TensorSource {
 
   const uint64_t seed_;
   const DType dtype_;
+  const bool repeat_layers_;
   int64_t total_bytes_ = 0;
+  std::map<std::string, HostMatrix> made_;  // with repeat_layers_: of layer 0 and outside layers
   std::vector<std::unique_ptr<uint8_t[]>> buffers_;
 };
 
 }  // namespace
 
-absl::StatusOr<CheckpointParts> MakeRandom(absl::string_view config_json, uint64_t seed,
-                                           DType dtype, const Checkpoint::Options& options) {
+absl::StatusOr<CheckpointParts> MakeRandom(ModelConfig config,
+                                           const Checkpoint::RandomWeights& weights) {
   CheckpointParts parts;
-  LCKV_ASSIGN_OR_RETURN(parts.config, ModelConfig::FromHfJson(config_json, ""));
-  if (!options.layer_map.empty()) {
-    LCKV_RETURN_IF_ERROR(parts.config.OverrideLayerMap(options.layer_map));
-  }
-  RandomSource source(seed, dtype);
+  parts.config = std::move(config);
+  RandomSource source(weights);
   LCKV_ASSIGN_OR_RETURN(parts.tensors, LoadTensors(parts.config, kHfNames, source));
   parts.buffers = source.TakeBuffers();
   // The shapes are in the fingerprint through the config.
-  parts.generated_from = absl::StrCat("lckv random weights 1\n", seed, "\n", Name(dtype), "\n");
+  parts.generated_from =
+      absl::StrCat("lckv random weights 1\n", weights.seed, "\n", Name(weights.dtype), "\n",
+                   weights.repeat_layers ? "repeated layers\n" : "");
   return parts;
 }
 

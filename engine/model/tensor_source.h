@@ -71,8 +71,8 @@ absl::StatusOr<CheckpointParts> OpenHfDirectory(const std::string& directory,
                                                 const Checkpoint::Options& options);
 absl::StatusOr<CheckpointParts> OpenGguf(const std::string& path,
                                          const Checkpoint::Options& options);
-absl::StatusOr<CheckpointParts> MakeRandom(absl::string_view config_json, uint64_t seed,
-                                           DType dtype, const Checkpoint::Options& options);
+absl::StatusOr<CheckpointParts> MakeRandom(ModelConfig config,
+                                           const Checkpoint::RandomWeights& weights);
 
 // The config that a GGUF file of architecture "llama" describes, validated. Errors as
 // ModelConfig::FromHfJson.

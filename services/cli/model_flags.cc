@@ -2,8 +2,11 @@
 
 #include <fstream>
 #include <iterator>
+#include <utility>
 
+#include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
 
 namespace lckv {
 
@@ -15,18 +18,24 @@ void AddModelFlags(CLI::App& command, ModelFlags& flags) {
   source->require_option(1);
   command.add_option("--random-seed", flags.random_seed, "Of --random-weights")
       ->capture_default_str();
+  command.add_flag("--repeat-layers", flags.repeat_layers,
+                   "With --random-weights: every layer has the values of the first; made quickly");
   command.add_option("--layer-map", flags.layer_map, "Layer map instead of the config's: 0_6_6_…");
 }
 
 absl::StatusOr<std::unique_ptr<Checkpoint>> OpenCheckpoint(const ModelFlags& flags) {
-  const Checkpoint::Options options = {.layer_map = flags.layer_map};
-  if (flags.random_weights.empty()) return Checkpoint::Open(flags.model, options);
+  if (flags.random_weights.empty()) {
+    return Checkpoint::Open(flags.model, {.layer_map = flags.layer_map});
+  }
   std::ifstream file(flags.random_weights, std::ios::binary);
   if (!file) {
     return absl::NotFoundError(absl::StrCat(flags.random_weights, ": cannot be opened"));
   }
-  const std::string config((std::istreambuf_iterator<char>(file)), {});
-  return Checkpoint::Random(config, flags.random_seed, DType::kBf16, options);
+  const std::string text((std::istreambuf_iterator<char>(file)), {});
+  LCKV_ASSIGN_OR_RETURN(ModelConfig config, ModelConfig::FromHfJson(text, ""));
+  if (!flags.layer_map.empty()) LCKV_RETURN_IF_ERROR(config.OverrideLayerMap(flags.layer_map));
+  return Checkpoint::Random(std::move(config),
+                            {.seed = flags.random_seed, .repeat_layers = flags.repeat_layers});
 }
 
 }  // namespace lckv

@@ -16,9 +16,11 @@ struct ModelFlags {
   std::string layer_map;       // not empty: instead of the config's
   std::string random_weights;  // not empty: a config.json; weights are random
   uint64_t random_seed = 0;
+  bool repeat_layers = false;
 };
 
-// --model or --random-weights (one is required) with --random-seed, and --layer-map.
+// --model or --random-weights (one is required) with --random-seed and --repeat-layers, and
+// --layer-map.
 void AddModelFlags(CLI::App& command, ModelFlags& flags);
 
 absl::StatusOr<std::unique_ptr<Checkpoint>> OpenCheckpoint(const ModelFlags& flags);

@@ -450,6 +450,28 @@ TEST(RandomCheckpointTest, FollowsSeedDTypeAndMap) {
   EXPECT_EQ(mapped->tokenizer_path(), "");
 }
 
+TEST(RandomCheckpointTest, RepeatsTheBytesOfOneLayer) {
+  const auto make = [](bool repeat_layers) {
+    auto config = ModelConfig::FromHfJson(SmallConfig(), "");
+    EXPECT_OK(config);
+    auto checkpoint = Checkpoint::Random(
+        *config, {.seed = 7, .dtype = DType::kF32, .repeat_layers = repeat_layers});
+    EXPECT_OK(checkpoint);
+    return *std::move(checkpoint);
+  };
+  const auto repeated = make(true), each = make(false);
+  const std::vector<LayerTensors>& layers = repeated->tensors().layers;
+  const std::vector<LayerTensors>& own = each->tensors().layers;
+  ASSERT_GE(layers.size(), 2u);
+  EXPECT_EQ(layers[0].up_proj.data, layers[1].up_proj.data);
+  EXPECT_NE(layers[0].up_proj.data, layers[0].gate_proj.data);
+  EXPECT_EQ(testing::Values(layers[1].k_proj), testing::Values(own[0].k_proj));
+  EXPECT_NE(testing::Values(own[1].k_proj), testing::Values(own[0].k_proj));
+  ASSERT_OK_AND_ASSIGN(const Sha256Digest digest, repeated->WeightsDigest());
+  ASSERT_OK_AND_ASSIGN(const Sha256Digest other, each->WeightsDigest());
+  EXPECT_NE(digest, other);
+}
+
 TEST(RandomCheckpointTest, RefusesWhatCannotBe) {
   nlohmann::json odd = HfConfig({});
   odd["intermediate_size"] = 65;
