@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <atomic>
+#include <memory>
 #include <optional>
-#include <thread>
 #include <utility>
 #include <variant>
 
@@ -17,37 +17,46 @@ namespace lckv {
 namespace {
 
 constexpr absl::Duration kEventTimeout = absl::Minutes(10);
-constexpr size_t kMaxCallers = 256;
 
-absl::StatusOr<TurnOutcome> WaitForOutcome(TurnStream& stream) {
-  while (std::optional<TurnEvent> event = stream.PopWithTimeout(kEventTimeout)) {
-    if (auto* outcome = std::get_if<TurnOutcome>(&*event)) {
-      LCKV_RETURN_IF_ERROR(outcome->status);
-      return *outcome;
-    }
+// A turn whose stream is full from the start, so that the engine does not begin with it.
+class HeldTurn {
+ public:
+  explicit HeldTurn(int32_t max_tokens) : capacity_(max_tokens + 1) {
+    const auto note = [state = state_] {  // on the engine's thread, once more after the outcome
+      if (state->released && state->first_event_ns == 0) {
+        state->first_event_ns = absl::GetCurrentTimeNanos();
+      }
+    };
+    stream_ = std::make_shared<TurnStream>(static_cast<size_t>(capacity_), note);
+    for (int32_t i = 0; i < capacity_; ++i) stream_->Push(TurnToken{});
   }
-  return absl::DeadlineExceededError("a turn did not end");
-}
 
-// Streams of the turns that were accepted; null where one was refused, whose status is in `errors`.
-std::vector<std::shared_ptr<TurnStream>> SubmitAll(Engine& engine, std::vector<TurnRequest>& turns,
-                                                   std::vector<absl::Status>& errors) {
-  std::vector<std::shared_ptr<TurnStream>> streams(turns.size());
-  std::atomic<size_t> next{0};
-  const auto submit = [&] {
-    for (size_t i = next.fetch_add(1); i < turns.size(); i = next.fetch_add(1)) {
-      const auto capacity = static_cast<size_t>(turns[i].max_tokens) + 1;
-      auto stream = std::make_shared<TurnStream>(capacity, nullptr);
-      errors[i] = engine.Submit(std::move(turns[i]), stream);
-      if (errors[i].ok()) streams[i] = std::move(stream);
+  const std::shared_ptr<TurnStream>& stream() const { return stream_; }
+  void Release() {
+    state_->released = true;
+    for (int32_t i = 0; i < capacity_; ++i) stream_->TryPop();
+  }
+
+  // Waits for the end of the turn, and says when the engine sent something first.
+  absl::StatusOr<absl::Time> Wait() {
+    while (std::optional<TurnEvent> event = stream_->PopWithTimeout(kEventTimeout)) {
+      const auto* outcome = std::get_if<TurnOutcome>(&*event);
+      if (outcome == nullptr) continue;
+      LCKV_RETURN_IF_ERROR(outcome->status);
+      return absl::FromUnixNanos(state_->first_event_ns);
     }
+    return absl::DeadlineExceededError("a turn did not end");
+  }
+
+ private:
+  struct State {
+    std::atomic<bool> released{false};
+    std::atomic<int64_t> first_event_ns{0};  // since 1970
   };
-  std::vector<std::thread> callers;
-  for (size_t i = 1; i < std::min(turns.size(), kMaxCallers); ++i) callers.emplace_back(submit);
-  submit();
-  for (std::thread& caller : callers) caller.join();
-  return streams;
-}
+  const int32_t capacity_;
+  const std::shared_ptr<State> state_ = std::make_shared<State>();
+  std::shared_ptr<TurnStream> stream_;
+};
 
 }  // namespace
 
@@ -92,22 +101,25 @@ std::vector<double> StepClock::TakeDecodeSteps(int rows) {
 }
 
 absl::StatusOr<TurnTimes> RunTurns(Engine& engine, std::vector<TurnRequest> turns) {
-  std::vector<absl::Status> errors(turns.size());
-  const absl::Time begin = absl::Now();
-  const std::vector<std::shared_ptr<TurnStream>> streams = SubmitAll(engine, turns, errors);
-  TurnTimes times;
-  absl::Status first_error;
-  for (size_t i = 0; i < streams.size(); ++i) {
-    absl::StatusOr<TurnOutcome> outcome = errors[i];
-    if (streams[i] != nullptr) outcome = WaitForOutcome(*streams[i]);
-    first_error.Update(outcome.status());
-    if (!outcome.ok()) continue;
-    times.encode_seconds =
-        std::max(times.encode_seconds, outcome->queue_seconds + outcome->encode_seconds);
+  std::vector<std::unique_ptr<HeldTurn>> held;
+  absl::Status status;
+  for (TurnRequest& turn : turns) {
+    auto next = std::make_unique<HeldTurn>(turn.max_tokens);
+    status = engine.Submit(std::move(turn), next->stream());
+    if (!status.ok()) break;
+    held.push_back(std::move(next));
   }
-  times.seconds = absl::ToDoubleSeconds(absl::Now() - begin);
-  LCKV_RETURN_IF_ERROR(first_error);
-  return times;
+  const absl::Time begin = absl::Now();
+  for (const auto& turn : held) turn->Release();
+  absl::Time encoded = begin;
+  for (const auto& turn : held) {
+    const absl::StatusOr<absl::Time> first_event = turn->Wait();
+    status.Update(first_event.status());
+    if (first_event.ok()) encoded = std::max(encoded, *first_event);
+  }
+  const absl::Time end = absl::Now();
+  LCKV_RETURN_IF_ERROR(status);
+  return TurnTimes{absl::ToDoubleSeconds(end - begin), absl::ToDoubleSeconds(encoded - begin)};
 }
 
 absl::StatusOr<TurnTimes> RunFresh(Engine& engine, const FreshTurns& fresh) {
@@ -123,12 +135,16 @@ absl::StatusOr<TurnTimes> RunFresh(Engine& engine, const FreshTurns& fresh) {
     if (status.ok()) turns.push_back(std::move(turn));
   }
   const size_t open = turns.size();
-  absl::StatusOr<TurnTimes> times = status;
-  if (status.ok()) times = RunTurns(engine, std::move(turns));
-  for (size_t i = 0; i < open; ++i) {
-    const absl::Status closed = engine.CloseSession(absl::StrCat("fresh-", i));
-    if (times.ok() && !closed.ok()) times = closed;
+  TurnTimes times;
+  if (status.ok()) {
+    const absl::StatusOr<TurnTimes> timed = RunTurns(engine, std::move(turns));
+    status = timed.status();
+    if (timed.ok()) times = *timed;
   }
+  for (size_t i = 0; i < open; ++i) {
+    status.Update(engine.CloseSession(absl::StrCat("fresh-", i)));
+  }
+  LCKV_RETURN_IF_ERROR(status);
   return times;
 }
 

@@ -38,14 +38,13 @@ class StepClock final : public EngineObserver {
 };
 
 struct TurnTimes {
-  double seconds = 0;  // from the first submission to the last turn's end
-  // To the first token of the last turn that got one, waiting included.
-  double encode_seconds = 0;
+  double seconds = 0;         // from the start to the last turn's end
+  double encode_seconds = 0;  // to the first token of the last turn that got one
 };
 
-// Submits all turns as nearly at once as several callers can (an engine works on between two
-// submissions) and waits for all of them. Their sessions are open. Errors: Engine::Submit's, a
-// turn's own, DEADLINE_EXCEEDED when one does not end.
+// Runs turns that all start together, once the engine has accepted every one, and waits for them.
+// Their sessions are open. Errors: Engine::Submit's (those accepted are run), a turn's own,
+// DEADLINE_EXCEEDED when one does not end.
 absl::StatusOr<TurnTimes> RunTurns(Engine& engine, std::vector<TurnRequest> turns);
 
 // `batch` new sessions with `prompt` input tokens each, `generate` tokens generated for each;
