@@ -253,6 +253,7 @@ class GroupBench {
     if (known != encode_seconds_.end()) return known->second;
     FreshTurns fresh;
     fresh.policy.sequential = Sequential(tokens);
+    const std::string what = absl::StrCat("encode ", prompts, " x ", tokens);
     double estimate = 0;
     if (prompts > 1) {
       // Inputs of less than so many rows together are encoded in little more time than one.
@@ -261,11 +262,15 @@ class GroupBench {
       if (one < 0) return one;
       estimate = one * std::max(1, prompts * tokens / std::max(tokens, kCheapRows));
     } else {
-      fresh.prompt = std::min(tokens, 256);
-      LCKV_ASSIGN_OR_RETURN(const TurnTimes probe, RunFresh(*engine_, fresh));
-      estimate = probe.seconds * tokens / fresh.prompt;
+      // Twice: a few tokens say whether there is time for more, more say it better.
+      for (const int32_t probe : {std::min(tokens, 16), std::min(tokens, 256)}) {
+        if (!Fits(what, estimate * probe / tokens)) return encode_seconds_[{tokens, prompts}] = -1;
+        fresh.prompt = probe;
+        LCKV_ASSIGN_OR_RETURN(const TurnTimes turns, RunFresh(*engine_, fresh));
+        estimate = turns.seconds * tokens / probe;
+      }
     }
-    if (!Fits(absl::StrCat("encode ", prompts, " x ", tokens), estimate)) return -1;
+    if (!Fits(what, estimate)) return encode_seconds_[{tokens, prompts}] = -1;
     fresh.prompt = tokens;
     fresh.batch = prompts;
     std::vector<double> seconds;
