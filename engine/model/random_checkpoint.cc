@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 #include <map>
+#include <new>
 #include <string>
 #include <utility>
 
@@ -80,7 +81,13 @@ class RandomSource final : public TensorSource {
     }
     const int64_t row_bytes = BytesOf(matrix.dtype, cols);
     LCKV_RETURN_IF_ERROR(CheckMemory(rows * row_bytes));
-    LCKV_ASSIGN_OR_RETURN(std::unique_ptr<uint8_t[]> buffer, AllocateBytes(rows * row_bytes));
+    // Not zeroed: Fill writes every byte, on several threads.
+    std::unique_ptr<uint8_t[]> buffer(new (std::nothrow)
+                                          uint8_t[static_cast<size_t>(rows * row_bytes)]);
+    if (buffer == nullptr) {
+      return absl::ResourceExhaustedError(
+          absl::StrCat("random weights: no memory for ", rows * row_bytes, " bytes"));
+    }
     Fill(name, matrix, row_bytes, buffer.get());
     matrix.data = buffer.get();
     buffers_.push_back(std::move(buffer));

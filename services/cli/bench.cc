@@ -47,10 +47,12 @@ absl::Status RunBench(const BenchOptions& options) {
       layout.PagesFor(options.prompt + options.generate) * layout.page_bytes() * options.batch;
   LCKV_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine,
                         Engine::Create(*checkpoint, std::move(backend), engine_options, nullptr));
+  FreshTurns fresh;
+  fresh.prompt = options.prompt;
+  fresh.generate = options.generate;
+  fresh.batch = options.batch;
   std::vector<double> encode, decode;
   for (int32_t repeat = 0; repeat <= options.repeats; ++repeat) {
-    const FreshTurns fresh = {
-        .prompt = options.prompt, .generate = options.generate, .batch = options.batch};
     LCKV_ASSIGN_OR_RETURN(const TurnTimes times, RunFresh(*engine, fresh));
     if (repeat == 0) continue;  // warms caches up
     encode.push_back(times.encode_seconds);
