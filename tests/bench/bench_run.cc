@@ -38,6 +38,9 @@ Json BenchRun::Compare(const Work& work, double seconds) const {
   json["bytes_per_second"] = work.device_bytes / seconds;
   json["flops_per_second"] = (work.linear_flops + work.attention_flops) / seconds;
   AddShares(work, measured, format, seconds, "measured", json);
+  // What was measured is a bf16 product; int8 and int4 weights are multiplied as bf16, too.
+  const bool other_peak = format == WeightFormat::kF32 || format == WeightFormat::kFp8;
+  if (rates.bf16_flops == 0 || other_peak) json["share_of_measured_peak"] = Json();
   if (sheet.has_value()) {
     AddShares(work, *sheet, format, seconds, "sheet", json);
   } else {

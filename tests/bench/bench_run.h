@@ -48,8 +48,8 @@ struct BenchRun {
 
   void Skip(const Group& group, const std::string& what, const std::string& reason);
   void Fail(const Group& group, const std::string& what, const absl::Status& status);
-  // How `seconds` compare with the work's rooflines. Null: there is no sheet, or nothing was
-  // measured.
+  // How `seconds` compare with the work's rooflines. Null: there is no sheet, or no such product
+  // was measured.
   Json Compare(const Work& work, double seconds) const;
 };
 
