@@ -86,13 +86,15 @@ MachineRates MeasureMachine(BenchOptions& options) {
   absl::string_view number = device;
   int ordinal = 0;
   if (absl::ConsumePrefix(&number, "cuda:") && !absl::SimpleAtoi(number, &ordinal)) ordinal = 0;
-  if (device == "auto" || absl::StartsWith(device, "cuda")) {
-    MachineRates gpu;
-    if (device != "cuda-sim") gpu = MeasureGpu(ordinal);
+  std::string gpu_note;
+  if (device != "cuda-sim" && (device == "auto" || absl::StartsWith(device, "cuda"))) {
+    const MachineRates gpu = MeasureGpu(ordinal);
     if (device == "auto") device = gpu.device.empty() ? "cpu" : "cuda:0";
     if (!gpu.device.empty()) return gpu;
+    gpu_note = gpu.note;
   }
   MachineRates host = MeasureHost();
+  if (!gpu_note.empty()) host.note = gpu_note;
   if (options.memory_bytes == 0) host.free_bytes /= 2;
   return host;
 }
