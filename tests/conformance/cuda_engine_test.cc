@@ -43,7 +43,7 @@ class CudaEngineTest : public ::testing::TestWithParam<const char*> {
     options.max_context = 256;
     options.kv_dtype = DType::kF32;
     options.step_tokens = step_tokens;
-    auto backend = OpenTestGpu();
+    auto backend = OpenTestGpu(DType::kF32);
     if (backend == nullptr) return nullptr;
     auto engine = Engine::Create(*checkpoint_, std::move(backend), options, nullptr);
     EXPECT_OK(engine);
