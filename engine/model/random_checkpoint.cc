@@ -16,8 +16,8 @@
 #include "base/sha256.h"
 #include "base/status_macros.h"
 #include "base/units.h"
-#include "engine/model/parallel_for.h"
 #include "engine/model/tensor_source.h"
+#include "engine/tensor/parallel_for.h"
 
 namespace lckv {
 namespace {

@@ -15,7 +15,7 @@
 #include "absl/strings/strip.h"
 #include "base/crc32c.h"
 #include "base/units.h"
-#include "engine/model/parallel_for.h"
+#include "engine/tensor/parallel_for.h"
 
 namespace lckv {
 namespace {

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/status/status.h"
+#include "engine/ops/host_memory.h"
 
 namespace lckv {
 
@@ -33,6 +34,10 @@ void DeviceBuffer::Reset() {
 
 absl::StatusOr<std::unique_ptr<OpRecording>> Backend::EndRecording() {
   return absl::InternalError("this backend records nothing");
+}
+
+absl::StatusOr<HostBuffer> Backend::AllocateHost(size_t size_bytes) {
+  return AllocateHostMemory(size_bytes);
 }
 
 }  // namespace lckv

@@ -3,12 +3,14 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "engine/ops/op_params.h"
+#include "engine/ops/page_copier.h"
 #include "engine/tensor/dtype.h"
 #include "engine/tensor/host_matrix.h"
 
@@ -39,6 +41,9 @@ class DeviceBuffer {
   Deleter deleter_ = nullptr;
   void* context_ = nullptr;
 };
+
+// The same handle over host memory that the device copies from and to at full speed (pinned).
+using HostBuffer = DeviceBuffer;
 
 // A weight matrix in the backend's own layout. Made by PrepareLinear; immutable; must die before
 // its backend.
@@ -113,6 +118,18 @@ class Backend {
   // Complete when it returns.
   virtual void CopyToHost(void* host, const void* device, size_t size_bytes) = 0;
   virtual absl::Status Synchronize() = 0;
+
+  // `size_bytes` of zeroed host memory, aligned to 64 bytes at least (4096 from 64 KiB on): pinned
+  // where the device is not the host. Dear to make: at start only. RESOURCE_EXHAUSTED.
+  virtual absl::StatusOr<HostBuffer> AllocateHost(size_t size_bytes);
+  // Device memory that Allocate could still hand out, about; nothing: memory_is_host(), where the
+  // operating system knows better.
+  virtual absl::StatusOr<std::optional<int64_t>> FreeMemory() { return std::nullopt; }
+  // Null when memory_is_host(): pages are there already. RESOURCE_EXHAUSTED, INTERNAL.
+  virtual absl::StatusOr<std::unique_ptr<PageCopier>> MakePageCopier(
+      const PageCopierOptions& /*options*/) {
+    return nullptr;
+  }
 
   // Converts `matrix` to `format` and this backend's layout; kF32, kF16, kBf16 keep or convert,
   // the others quantise unless the matrix is stored so already. INVALID_ARGUMENT when cols is no

@@ -1,15 +1,18 @@
 #include "engine/ops/cuda/cuda_backend.h"
 
-#include <algorithm>
+#include <memory>
+#include <optional>
 #include <utility>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "base/units.h"
+#include "engine/ops/cuda/cuda_page_copier.h"
+#include "engine/ops/cuda/weight_upload.h"
 #include "engine/ops/weight_rows.h"
 
 namespace lckv {
@@ -19,8 +22,6 @@ using gpu::GpuApi;
 
 constexpr int64_t kRowAlignment = 16;
 constexpr int64_t kScalesAlignment = 256;
-// Weights go to the device in pieces of about this size.
-constexpr int64_t kStagingBytes = int64_t{8} << 20;
 
 int64_t AlignUp(int64_t bytes, int64_t alignment) {
   return (bytes + alignment - 1) / alignment * alignment;
@@ -81,8 +82,12 @@ class CudaBackend final : public Backend {
         device_(device),
         info_(info),
         activations_(options.activations),
-        numerics_class_(NumericsClass(info, options)) {}
-  ~CudaBackend() override { api_->close(device_); }
+        numerics_class_(NumericsClass(info, options)),
+        upload_(std::make_unique<WeightUpload>(this, api, device)) {}
+  ~CudaBackend() override {
+    upload_.reset();  // what it holds belongs to the device
+    api_->close(device_);
+  }
 
   absl::string_view numerics_class() const override { return numerics_class_; }
   DType activation_dtype() const override { return activations_; }
@@ -102,11 +107,29 @@ class CudaBackend final : public Backend {
     void* data = nullptr;
     const int error = api_->allocate(device_, size_bytes, &data);
     if (error != 0) {
-      return absl::ResourceExhaustedError(
-          absl::StrCat(FormatBytes(static_cast<int64_t>(size_bytes)),
-                       " of GPU memory: ", api_->error_text(error)));
+      return OutOfMemory(size_bytes, error);
     }
     return DeviceBuffer(data, size_bytes, &CudaBackend::Free, this);
+  }
+  absl::StatusOr<HostBuffer> AllocateHost(size_t size_bytes) override {
+    void* data = nullptr;
+    if (const int error = api_->allocate_host(device_, size_bytes, &data); error != 0) {
+      return absl::ResourceExhaustedError(
+          absl::StrCat(FormatBytes(static_cast<int64_t>(size_bytes)),
+                       " of pinned host memory: ", api_->error_text(error)));
+    }
+    return HostBuffer(data, size_bytes, &CudaBackend::FreeHost, this);
+  }
+  absl::StatusOr<std::optional<int64_t>> FreeMemory() override {
+    gpu::DeviceInfo info = {};
+    if (const int error = api_->info(device_, &info); error != 0) {
+      return absl::InternalError(absl::StrCat("GPU: ", api_->error_text(error)));
+    }
+    return static_cast<int64_t>(info.free_bytes);
+  }
+  absl::StatusOr<std::unique_ptr<PageCopier>> MakePageCopier(
+      const PageCopierOptions& options) override {
+    return MakeCudaPageCopier(api_, device_, Clock::Real(), options);
   }
   void CopyToDevice(void* device, const void* host, size_t size_bytes) override {
     if (size_bytes > 0) Note(api_->copy_to_device(device_, device, host, size_bytes));
@@ -162,6 +185,17 @@ class CudaBackend final : public Backend {
     auto* backend = static_cast<CudaBackend*>(context);
     backend->api_->free(backend->device_, data);
   }
+  static void FreeHost(void* context, void* data) {
+    auto* backend = static_cast<CudaBackend*>(context);
+    backend->api_->free_host(backend->device_, data);
+  }
+  absl::Status OutOfMemory(size_t size_bytes, int error) {
+    const absl::StatusOr<std::optional<int64_t>> free_bytes = FreeMemory();
+    return absl::ResourceExhaustedError(absl::StrCat(
+        FormatBytes(static_cast<int64_t>(size_bytes)), " of GPU memory: ", api_->error_text(error),
+        " (", free_bytes.ok() ? FormatBytes(**free_bytes) : "an unknown part", " of ",
+        FormatBytes(static_cast<int64_t>(info_.memory_bytes)), " is free)"));
+  }
   template <typename Args>
   void Queue(int (*op)(gpu::Device*, const Args*), const Args& args) {
     if (args.rows > 0) Note(op(device_, &args));
@@ -176,6 +210,7 @@ class CudaBackend final : public Backend {
   const gpu::DeviceInfo info_;
   const DType activations_;
   const std::string numerics_class_;
+  std::unique_ptr<WeightUpload> upload_;
   int error_ = 0;
   int recording_error_ = 0;
 };
@@ -202,20 +237,8 @@ absl::StatusOr<std::unique_ptr<LinearWeight>> CudaBackend::PrepareLinear(const H
       Allocate(static_cast<size_t>(scale_bytes > 0 ? scales_offset + matrix.rows * scale_bytes
                                                    : matrix.rows * row_bytes)));
   std::vector<uint8_t> scales(static_cast<size_t>(matrix.rows * scale_bytes));
-  std::vector<uint8_t> stored(static_cast<size_t>(stored_bytes));
-  const int64_t rows_at_once = std::clamp<int64_t>(kStagingBytes / row_bytes, 1, matrix.rows);
-  std::vector<uint8_t> staging(static_cast<size_t>(rows_at_once * row_bytes));
-  std::vector<float> scratch(static_cast<size_t>(matrix.cols));
-  for (int64_t begin = 0; begin < matrix.rows; begin += rows_at_once) {
-    const int64_t rows = std::min(rows_at_once, matrix.rows - begin);
-    for (int64_t i = 0; i < rows; ++i) {
-      ConvertRow(matrix, begin + i, format, scratch.data(), stored.data());
-      std::copy_n(stored.begin(), scale_bytes, scales.begin() + (begin + i) * scale_bytes);
-      std::copy(stored.begin() + scale_bytes, stored.end(), staging.begin() + i * row_bytes);
-    }
-    CopyToDevice(data.bytes() + begin * row_bytes, staging.data(),
-                 static_cast<size_t>(rows * row_bytes));
-  }
+  LCKV_RETURN_IF_ERROR(
+      upload_->Upload(matrix, format, row_bytes, data.bytes(), absl::MakeSpan(scales)));
   CopyToDevice(data.bytes() + scales_offset, scales.data(), scales.size());
   auto weight = std::make_unique<CudaWeight>(matrix, format, row_bytes, std::move(data));
   LCKV_RETURN_IF_ERROR(PrepareProduct(weight->weight()));

@@ -11,9 +11,14 @@ namespace lckv::gpu {
 
 struct Device {
   int ordinal = 0;
-  cudaStream_t stream = nullptr;
+  cudaStream_t stream = nullptr;  // kCompute
+  cudaStream_t copy_in = nullptr;
+  cudaStream_t copy_out = nullptr;
   void* product_memory = nullptr;
   Products* products = nullptr;
+};
+struct Event {
+  cudaEvent_t event = nullptr;
 };
 
 namespace {
@@ -37,7 +42,9 @@ int DeviceCount(int32_t* count) {
 int Close(Device* device, int result) {
   delete device->products;
   if (device->product_memory != nullptr) cudaFree(device->product_memory);
-  if (device->stream != nullptr) cudaStreamDestroy(device->stream);
+  for (cudaStream_t stream : {device->stream, device->copy_in, device->copy_out}) {
+    if (stream != nullptr) cudaStreamDestroy(stream);
+  }
   delete device;
   return result;
 }
@@ -64,8 +71,8 @@ int Open(int32_t ordinal, bool fast, Device** out) {
     error = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, ordinal);
   }
   if (error == cudaSuccess && major < kMinComputeMajor) error = cudaErrorNoKernelImageForDevice;
-  if (error == cudaSuccess) {
-    error = cudaStreamCreateWithFlags(&device->stream, cudaStreamNonBlocking);
+  for (cudaStream_t* stream : {&device->stream, &device->copy_in, &device->copy_out}) {
+    if (error == cudaSuccess) error = cudaStreamCreateWithFlags(stream, cudaStreamNonBlocking);
   }
   const int status = error != cudaSuccess ? Code(error) : OpenProducts(device, fast);
   if (status != 0) return Close(device, status);
@@ -75,7 +82,9 @@ int Open(int32_t ordinal, bool fast, Device** out) {
 
 void CloseDevice(Device* device) {
   cudaSetDevice(device->ordinal);
-  cudaStreamSynchronize(device->stream);
+  for (cudaStream_t stream : {device->stream, device->copy_in, device->copy_out}) {
+    cudaStreamSynchronize(stream);
+  }
   Close(device, 0);
 }
 
@@ -164,6 +173,75 @@ void FreeRecording(Device* device, Recording* recording) {
   cudaGraphExecDestroy(GraphOf(recording));
 }
 
+int AllocateHost(Device* device, uint64_t bytes, void** data) {
+  cudaError_t error = cudaSetDevice(device->ordinal);
+  if (error == cudaSuccess) error = cudaHostAlloc(data, bytes == 0 ? 1 : bytes, 0);
+  if (error != cudaSuccess) {
+    cudaGetLastError();  // as in Allocate
+    return Code(error);
+  }
+  std::memset(*data, 0, bytes);
+  return 0;
+}
+
+void FreeHost(Device* device, void* data) {
+  cudaSetDevice(device->ordinal);
+  cudaFreeHost(data);
+}
+
+cudaStream_t StreamNamed(const Device* device, StreamId stream) {
+  if (stream == StreamId::kCompute) return device->stream;
+  return stream == StreamId::kCopyIn ? device->copy_in : device->copy_out;
+}
+
+// The functions from here on come from any thread, each of which has a current device of its own.
+int CopyAsync(Device* device, StreamId stream, void* to, const void* from, uint64_t bytes) {
+  cudaError_t error = cudaSetDevice(device->ordinal);
+  const cudaMemcpyKind kind =
+      stream == StreamId::kCopyIn ? cudaMemcpyHostToDevice : cudaMemcpyDeviceToHost;
+  if (error == cudaSuccess) {
+    error = cudaMemcpyAsync(to, from, bytes, kind, StreamNamed(device, stream));
+  }
+  return Code(error);
+}
+
+int CreateEvent(Device* device, Event** out) {
+  cudaEvent_t event = nullptr;
+  cudaError_t error = cudaSetDevice(device->ordinal);
+  if (error == cudaSuccess) {
+    // Whoever waits sleeps: restores may take longer than a thread should spin.
+    error = cudaEventCreateWithFlags(&event, cudaEventDisableTiming | cudaEventBlockingSync);
+  }
+  if (error != cudaSuccess) return Code(error);
+  *out = new (std::nothrow) Event{event};
+  if (*out != nullptr) return 0;
+  cudaEventDestroy(event);
+  return Code(cudaErrorMemoryAllocation);
+}
+
+void DestroyEvent(Device* device, Event* event) {
+  cudaSetDevice(device->ordinal);
+  cudaEventDestroy(event->event);
+  delete event;
+}
+
+int RecordEvent(Device* device, StreamId stream, Event* event) {
+  const cudaError_t error = cudaSetDevice(device->ordinal);
+  if (error != cudaSuccess) return Code(error);
+  return Code(cudaEventRecord(event->event, StreamNamed(device, stream)));
+}
+
+int StreamWait(Device* device, StreamId stream, Event* event) {
+  const cudaError_t error = cudaSetDevice(device->ordinal);
+  if (error != cudaSuccess) return Code(error);
+  return Code(cudaStreamWaitEvent(StreamNamed(device, stream), event->event, 0));
+}
+
+int WaitEvent(Device* device, Event* event) {
+  const cudaError_t error = cudaSetDevice(device->ordinal);
+  return Code(error == cudaSuccess ? cudaEventSynchronize(event->event) : error);
+}
+
 const GpuApi kApi = WithOps({.error_text = &ErrorText,
                              .device_count = &DeviceCount,
                              .open = &Open,
@@ -177,7 +255,16 @@ const GpuApi kApi = WithOps({.error_text = &ErrorText,
                              .begin_recording = &BeginRecording,
                              .end_recording = &EndRecording,
                              .replay = &Replay,
-                             .free_recording = &FreeRecording});
+                             .free_recording = &FreeRecording,
+
+                             .allocate_host = &AllocateHost,
+                             .free_host = &FreeHost,
+                             .copy_async = &CopyAsync,
+                             .create_event = &CreateEvent,
+                             .destroy_event = &DestroyEvent,
+                             .record_event = &RecordEvent,
+                             .stream_wait = &StreamWait,
+                             .wait_event = &WaitEvent});
 
 }  // namespace
 

@@ -7,7 +7,8 @@
 //
 // Every function returns 0 or an error code that error_text explains. Work is queued on the
 // device's one compute stream in call order; errors of queued work appear at a later call, at
-// synchronize at the latest, and are final. Calls for one device come from one thread at a time.
+// synchronize at the latest, and are final. Calls for one device come from one thread at a time,
+// except those on streams and events, which any thread may make beside it.
 // All pointers to data are device memory unless they say host. The ops are those of
 // engine/ops/backend.h; rows > 0.
 
@@ -25,6 +26,14 @@ inline constexpr char kApiSymbol[] = "lckv_gpu_api";
 
 struct Device;     // owned by the library
 struct Recording;  // likewise
+struct Event;      // a place in a stream; owned by the library
+
+// Queues of a device: each runs in order, and beside the others.
+enum class StreamId : int32_t {
+  kCompute = 0,  // the ops, copy_to_device, copy_to_host
+  kCopyIn = 1,   // pages and weights into the device
+  kCopyOut = 2,  // pages out of it
+};
 
 struct DeviceInfo {
   char name[128];
@@ -91,6 +100,24 @@ struct GpuApi {
   // Gets ready for products with `weight`; `text` as in products.h.
   int (*prepare_product)(Device* device, const Weight* weight, char* text,
                          uint64_t text_bytes) = nullptr;
+
+  // Pinned host memory, zeroed, aligned to 4096 bytes.
+  int (*allocate_host)(Device* device, uint64_t bytes, void** data) = nullptr;
+  void (*free_host)(Device* device, void* data) = nullptr;
+  // Host memory must be pinned; neither side may be touched before the copy is complete. The stream
+  // is not kCompute.
+  int (*copy_async)(Device* device, StreamId stream, void* to, const void* from,
+                    uint64_t bytes) = nullptr;
+  // Destroying an event needs it no longer waited for.
+  int (*create_event)(Device* device, Event** event) = nullptr;
+  void (*destroy_event)(Device* device, Event* event) = nullptr;
+  // The event becomes the end of what the stream has been given so far; whoever waits for it
+  // meanwhile waits for this or for what it was before.
+  int (*record_event)(Device* device, StreamId stream, Event* event) = nullptr;
+  // What the stream is given from now on begins after the event. One never recorded is past.
+  int (*stream_wait)(Device* device, StreamId stream, Event* event) = nullptr;
+  // The caller blocks until the event is past.
+  int (*wait_event)(Device* device, Event* event) = nullptr;
 
   int (*embed)(Device* device, const EmbedArgs* args) = nullptr;
   int (*rms_norm)(Device* device, const RmsNormParams* args) = nullptr;

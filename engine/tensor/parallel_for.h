@@ -1,6 +1,6 @@
 #pragma once
 
-// Internal to engine/model: load-time work on several cores, before any thread pool exists.
+// Load-time work on several cores, before any thread pool exists.
 
 #include <algorithm>
 #include <atomic>

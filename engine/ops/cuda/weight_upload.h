@@ -1,0 +1,54 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "absl/status/status.h"
+#include "absl/types/span.h"
+#include "engine/ops/backend.h"
+#include "engine/ops/cuda/event_ring.h"
+#include "engine/ops/cuda/gpu_api.h"
+#include "engine/tensor/host_matrix.h"
+
+namespace lckv {
+
+// Converts weights and brings them into device memory through two pinned buffers by turns: while
+// one is being copied, the next piece is converted into the other, on all threads. Both stay until
+// the end, also between matrices: the copy of one's last piece overlaps with the next one's first.
+// For one thread, the backend's.
+class WeightUpload {
+ public:
+  // Takes its buffers from `backend` at the first upload. All must outlive it.
+  WeightUpload(Backend* backend, const gpu::GpuApi* api, gpu::Device* device);
+  // Waits for copies under way.
+  ~WeightUpload();
+
+  // Row i of `matrix`, converted to `format` and zero-padded to `row_bytes`, goes to `device` +
+  // i * row_bytes; if `scales` is not empty, what it begins with goes to `scales` instead
+  // (scales.size() / rows bytes of each). What is queued on the compute stream later sees it;
+  // `matrix` is not needed when this returns. RESOURCE_EXHAUSTED (pinned memory), INTERNAL (the
+  // device).
+  absl::Status Upload(const HostMatrix& matrix, DType format, int64_t row_bytes, uint8_t* device,
+                      absl::Span<uint8_t> scales);
+
+ private:
+  struct Piece {
+    HostBuffer buffer;
+    uint64_t copied = 0;  // the place in `copies_` that frees the buffer
+  };
+  absl::Status Prepare(int64_t row_bytes);
+  absl::Status UploadPieces(const HostMatrix& matrix, DType format, int64_t row_bytes,
+                            uint8_t* device, absl::Span<uint8_t> scales);
+  absl::Status Check(int error) const;
+
+  Backend* const backend_;
+  const gpu::GpuApi* const api_;
+  gpu::Device* const device_;
+  EventRing allocations_;  // on the compute stream: memory is zeroed there
+  EventRing copies_;
+  bool ready_ = false;
+  std::array<Piece, 2> pieces_;
+  size_t turn_ = 0;
+};
+
+}  // namespace lckv
