@@ -8,6 +8,8 @@
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "base/units.h"
+#include "engine/runtime/kv_memory.h"
+#include "engine/runtime/page_traffic.h"
 #include "engine/runtime/step_loop.h"
 #include "engine/transformer/model.h"
 
@@ -36,7 +38,9 @@ class EngineImpl final : public Engine {
     return policy.passes > 0 ? policy.passes : config().default_passes();
   }
 
-  absl::StatusOr<std::unique_ptr<PageImport>> ReserveImport(int64_t num_pages) override;
+  absl::StatusOr<std::unique_ptr<PageImport>> ReserveImport(int64_t num_pages) override {
+    return traffic_->ReserveImport(loop_.get(), num_pages);
+  }
   absl::Status OpenSession(absl::string_view session, const EncodePolicy& policy,
                            SessionTranscript transcript,
                            std::unique_ptr<PageImport> pages) override;
@@ -46,9 +50,9 @@ class EngineImpl final : public Engine {
   absl::StatusOr<SessionTranscript> GetTranscript(absl::string_view session) const override {
     return OnLoop<absl::StatusOr<SessionTranscript>>([&] { return loop_->GetTranscript(session); });
   }
-  absl::StatusOr<SessionExport> Export(absl::string_view session, int32_t first_page) override {
-    return OnLoop<absl::StatusOr<SessionExport>>(
-        [&] { return loop_->Export(session, first_page); });
+  absl::StatusOr<SessionExport> Export(absl::string_view session, int32_t first_page,
+                                       int32_t max_pages) override {
+    return traffic_->Export(loop_.get(), session, first_page, max_pages);
   }
   absl::Status Truncate(absl::string_view session, int32_t tokens) override {
     return OnLoop<absl::Status>([&] { return loop_->Truncate(session, tokens); });
@@ -60,8 +64,6 @@ class EngineImpl final : public Engine {
   void Cancel(absl::string_view session) override { loop_->Cancel(session); }
 
  private:
-  class Import;
-
   // Runs `f` on the loop's thread and hands its result back.
   template <typename T, typename F>
   T OnLoop(F&& f) const {
@@ -71,7 +73,7 @@ class EngineImpl final : public Engine {
   }
 
   absl::Status CheckOpen(const SessionTranscript& transcript, const EncodePolicy& policy,
-                         const Import* pages) const;
+                         const PoolImport* pages) const;
   absl::Status Plan(const EngineOptions& options, EngineObserver* observer);
 
   std::unique_ptr<Backend> backend_;
@@ -80,65 +82,12 @@ class EngineImpl final : public Engine {
   int max_context_ = 0;
   Sha256Digest fingerprint_{};
   std::string numerics_class_;
+  std::unique_ptr<PageTraffic> traffic_;
   std::unique_ptr<StepLoop> loop_;  // last: ends before what it runs on
 };
 
-// Pool pages, filled through host memory: the pages themselves where the backend computes in host
-// memory, a staging area elsewhere.
-class EngineImpl::Import final : public PageImport {
- public:
-  Import(const EngineImpl* engine, std::vector<int32_t> pages)
-      : engine_(engine), pages_(std::move(pages)) {
-    const auto page_bytes = static_cast<size_t>(engine_->layout_->page_bytes());
-    if (!engine_->backend_->memory_is_host()) staging_.resize(pages_.size() * page_bytes);
-    for (size_t i = 0; i < pages_.size(); ++i) {
-      buffers_.push_back(staging_.empty()
-                             ? static_cast<void*>(engine_->loop_->PageAddress(pages_[i]))
-                             : static_cast<void*>(staging_.data() + i * page_bytes));
-    }
-  }
-  ~Import() override {
-    if (pages_.empty()) return;
-    engine_->loop_->Run([this] { engine_->loop_->ReleasePages(pages_); });
-  }
-
-  absl::Span<void* const> buffers() const override { return buffers_; }
-  std::vector<int32_t>& pages() { return pages_; }
-  size_t size() const { return buffers_.size(); }
-
-  // On the loop's thread: gives the pages after the first `count` back.
-  void KeepFirst(int64_t count) {
-    for (; static_cast<int64_t>(pages_.size()) > count; pages_.pop_back()) {
-      engine_->loop_->ReleasePages({pages_.back()});
-    }
-  }
-
-  // On the loop's thread: brings staged bytes to where the pages are.
-  void Land() {
-    const auto page_bytes = static_cast<size_t>(engine_->layout_->page_bytes());
-    for (size_t i = 0; !staging_.empty() && i < pages_.size(); ++i) {
-      engine_->backend_->CopyToDevice(engine_->loop_->PageAddress(pages_[i]), buffers_[i],
-                                      page_bytes);
-    }
-  }
-
- private:
-  const EngineImpl* engine_;
-  std::vector<int32_t> pages_;  // empty once the session has them
-  std::vector<uint8_t> staging_;
-  std::vector<void*> buffers_;
-};
-
-absl::StatusOr<std::unique_ptr<PageImport>> EngineImpl::ReserveImport(int64_t num_pages) {
-  if (num_pages < 1) return absl::InvalidArgumentError("no pages to import");
-  LCKV_ASSIGN_OR_RETURN(std::vector<int32_t> pages,
-                        (OnLoop<absl::StatusOr<std::vector<int32_t>>>(
-                            [&] { return loop_->AllocatePages(num_pages); })));
-  return std::unique_ptr<PageImport>(std::make_unique<Import>(this, std::move(pages)));
-}
-
 absl::Status EngineImpl::CheckOpen(const SessionTranscript& transcript, const EncodePolicy& policy,
-                                   const Import* pages) const {
+                                   const PoolImport* pages) const {
   const auto tokens = static_cast<int64_t>(transcript.tokens.size());
   if (tokens > max_context_) {
     return absl::OutOfRangeError(
@@ -164,7 +113,7 @@ absl::Status EngineImpl::CheckOpen(const SessionTranscript& transcript, const En
           absl::StrCat("token ", token, " is outside the vocabulary"));
     }
   }
-  const int64_t imported = pages == nullptr ? 0 : static_cast<int64_t>(pages->size());
+  const int64_t imported = pages == nullptr ? 0 : pages->landed();
   if (transcript.kv_tokens < 0 || transcript.kv_tokens > tokens ||
       layout_->PagesFor(transcript.kv_tokens) > imported) {
     return absl::InvalidArgumentError(absl::StrCat(imported, " pages for the KV of ",
@@ -176,17 +125,20 @@ absl::Status EngineImpl::CheckOpen(const SessionTranscript& transcript, const En
 absl::Status EngineImpl::OpenSession(absl::string_view session, const EncodePolicy& policy,
                                      SessionTranscript transcript,
                                      std::unique_ptr<PageImport> pages) {
-  auto* import = static_cast<Import*>(pages.get());
+  auto* import = static_cast<PoolImport*>(pages.get());
   LCKV_RETURN_IF_ERROR(CheckOpen(transcript, policy, import));
-  std::vector<int32_t> none;
   const int64_t needed = layout_->PagesFor(transcript.kv_tokens);
-  return OnLoop<absl::Status>([&] {
-    if (import != nullptr) {
-      import->KeepFirst(needed);
-      import->Land();
+  if (import != nullptr) {
+    LCKV_ASSIGN_OR_RETURN(const int64_t intact, import->Finish());
+    if (intact < needed) {
+      return absl::DataLossError(
+          absl::StrCat("page ", intact, " of ", needed, " is not what was sent"));
     }
+  }
+  std::vector<int32_t> none;
+  return OnLoop<absl::Status>([&] {
     return loop_->OpenSession(session, policy, passes(policy), std::move(transcript),
-                              import != nullptr ? import->pages() : none);
+                              import != nullptr ? import->KeepFirst(needed) : none);
   });
 }
 
@@ -209,12 +161,14 @@ absl::Status EngineImpl::Plan(const EngineOptions& options, EngineObserver* obse
                           transformer->CreateSlot(std::min(max_context_, kMaxSegmentTokens)));
     slots.push_back(std::move(slot));
   }
-  const int64_t pages = options.kv_memory_bytes / layout_->page_bytes();
-  if (pages < 1 || pages > INT32_MAX) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("KV memory of ", FormatBytes(options.kv_memory_bytes), " for pages of ",
-                     FormatBytes(layout_->page_bytes())));
-  }
+  PageTraffic::Options traffic;
+  traffic.bytes_per_second = options.page_bytes_per_second;
+  traffic.staging_bytes = options.page_staging_bytes;
+  traffic.most_pages = layout_->PagesFor(max_context_);
+  LCKV_ASSIGN_OR_RETURN(traffic_, PageTraffic::Create(backend_.get(), layout_.get(), traffic));
+  LCKV_ASSIGN_OR_RETURN(const std::optional<int64_t> free_bytes, backend_->FreeMemory());
+  LCKV_ASSIGN_OR_RETURN(const int64_t pages, PlanKvPages(options, free_bytes, layout_->page_bytes(),
+                                                         layout_->PagesFor(max_context_)));
   LCKV_ASSIGN_OR_RETURN(
       DeviceBuffer memory,
       backend_->Allocate(static_cast<size_t>(pages) * static_cast<size_t>(layout_->page_bytes())));
@@ -233,12 +187,38 @@ absl::Status CheckOptions(const EngineOptions& options, const ModelConfig& confi
   LCKV_RETURN_IF_ERROR(positive(options.step_tokens, "step_tokens"));
   LCKV_RETURN_IF_ERROR(positive(options.encode_slots, "encode_slots"));
   LCKV_RETURN_IF_ERROR(positive(options.stream_capacity, "stream_capacity"));
+  if (!(options.kv_memory_share > 0 && options.kv_memory_share <= 1)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("kv_memory_share must be in (0, 1], is ", options.kv_memory_share));
+  }
+  if (options.page_bytes_per_second < 0 || options.page_staging_bytes < 0) {
+    return absl::InvalidArgumentError("page bandwidth and staging must not be negative");
+  }
   if (options.max_context < 0 || options.max_context > config.max_positions) {
     return absl::InvalidArgumentError(absl::StrCat("max_context is ", options.max_context,
                                                    ", but the model has ", config.max_positions,
                                                    " positions"));
   }
   return absl::OkStatus();
+}
+
+// `why`, with what the weights need in all.
+absl::Status WeightsDoNotFit(const Checkpoint& checkpoint, const absl::Status& why) {
+  const ModelTensors& tensors = checkpoint.tensors();
+  int64_t bytes = 0;
+  const auto add = [&bytes](const HostMatrix& matrix) {
+    bytes += matrix.rows * BytesOf(matrix.dtype, matrix.cols);
+  };
+  add(tensors.embedding);
+  if (tensors.lm_head.data != tensors.embedding.data) add(tensors.lm_head);
+  for (const LayerTensors& layer : tensors.layers) {
+    for (const HostMatrix* matrix : {&layer.q_proj, &layer.k_proj, &layer.v_proj, &layer.o_proj,
+                                     &layer.gate_proj, &layer.up_proj, &layer.down_proj}) {
+      add(*matrix);
+    }
+  }
+  return absl::ResourceExhaustedError(
+      absl::StrCat("the weights, ", FormatBytes(bytes), " as stored, do not fit: ", why.message()));
 }
 
 absl::StatusOr<std::unique_ptr<Engine>> EngineImpl::Create(const Checkpoint& checkpoint,
@@ -255,8 +235,10 @@ absl::StatusOr<std::unique_ptr<Engine>> EngineImpl::Create(const Checkpoint& che
   LCKV_ASSIGN_OR_RETURN(PageLayout layout, MakePageLayout(checkpoint.config(), options.kv_dtype,
                                                           options.tokens_per_page));
   engine->layout_ = std::make_unique<PageLayout>(std::move(layout));
-  LCKV_ASSIGN_OR_RETURN(engine->model_, Model::Load(checkpoint, engine->backend_.get(),
-                                                    options.weight_format, engine->max_context_));
+  absl::StatusOr<std::unique_ptr<Model>> model =
+      Model::Load(checkpoint, engine->backend_.get(), options.weight_format, engine->max_context_);
+  if (absl::IsResourceExhausted(model.status())) return WeightsDoNotFit(checkpoint, model.status());
+  LCKV_ASSIGN_OR_RETURN(engine->model_, std::move(model));
   engine->numerics_class_ =
       absl::StrCat(engine->backend_->numerics_class(), "/", engine->model_->weight_formats(), "/",
                    Name(options.kv_dtype));

@@ -8,6 +8,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "base/sha256.h"
 #include "engine/encode/segment.h"
@@ -19,14 +20,27 @@
 
 namespace lckv {
 
+// How large the KV pool is.
+enum class KvMemory {
+  kBytes,  // kv_memory_bytes
+  kShare,  // kv_memory_share of what the device has free when all else is allocated
+  kAuto,   // kShare where the device has memory of its own, else kBytes
+};
+
 struct EngineOptions {
   // As of Model::Load.
   std::string weight_format;
   DType kv_dtype = DType::kBf16;
   int tokens_per_page = 64;
-  // Memory of the KV pool. Larger: more hot sessions. Smaller than one context: such turns are
-  // refused.
-  int64_t kv_memory_bytes = int64_t{256} << 20;
+  // Memory of the KV pool. Larger: more hot sessions.
+  KvMemory kv_memory = KvMemory::kBytes;
+  int64_t kv_memory_bytes = int64_t{256} << 20;  // smaller than one context: such turns are refused
+  double kv_memory_share = 0.9;                  // in (0, 1]
+  // Pages that come and go, where the backend computes in memory of its own: the bandwidth of each
+  // direction (0: no limit; lower: restores take longer and disturb the steps less), and the pinned
+  // host memory of each (at least two pages).
+  int64_t page_bytes_per_second = 0;
+  int64_t page_staging_bytes = int64_t{64} << 20;
   int max_context = 0;          // tokens of one session; 0: the model's
   int max_running_turns = 64;   // decode rows of a step
   int max_waiting_turns = 256;  // beyond: RESOURCE_EXHAUSTED, reason QUEUE_FULL
@@ -45,7 +59,7 @@ struct SessionTranscript {
 };
 
 // Pages read out of the pool: pages[i] holds page first_page + i, page_bytes each, zeros after the
-// last token.
+// last token. There are more if they end before kv_tokens do.
 struct SessionExport {
   SessionTranscript transcript;
   int32_t first_page = 0;
@@ -86,12 +100,30 @@ class EngineObserver {
   virtual void OnStep(const StepStats& stats) = 0;
 };
 
-// Pool pages set aside for a restore: fill `buffers` (host-visible, page_bytes each), then hand the
-// object to OpenSession. Destroying it gives the pages back. Must die before the engine.
+// Pool pages set aside for a restore, filled in order: Stage says where the next pages' bytes go,
+// Landed says that they are there. On a device of its own memory the buffers are pinned staging
+// pages, of which there is a bounded number, and each page's copy into the pool runs beside the
+// steps and the arrival of the next; elsewhere they are the pool's pages. Destroying it gives the
+// pages back. One thread at a time, never a gRPC callback: calls may block. Must die before the
+// engine.
 class PageImport {
  public:
   virtual ~PageImport() = default;
-  virtual absl::Span<void* const> buffers() const = 0;
+  // Pages set aside.
+  virtual int64_t size() const = 0;
+  // Where the next pages go, page_bytes each: at least one buffer and at most `max_pages` or what
+  // is left (REQUIRES: something is). Buffers of the last call that have not landed come again
+  // first. Waits while other restores hold the staging pages. DEADLINE_EXCEEDED; INTERNAL: the
+  // device is lost.
+  virtual absl::StatusOr<absl::Span<void* const>> Stage(int64_t max_pages, absl::Time deadline) = 0;
+  // The next crc32c.size() staged pages have been filled, and these are their checksums. Their
+  // buffers may not be touched any more. DATA_LOSS: one differs; it and those after it are not
+  // taken. INTERNAL.
+  virtual absl::Status Landed(absl::Span<const uint32_t> crc32c) = 0;
+  // Waits until the pages that landed are in the pool. Returns how many of them, from the first
+  // on, are intact: where pages are checked in device memory, a difference shows only here.
+  // INTERNAL. Nothing can land after it.
+  virtual absl::StatusOr<int64_t> Finish() = 0;
 };
 
 // The public face of the engine: sessions whose KV lies in the pool, and turns that extend them.
@@ -102,7 +134,8 @@ class PageImport {
 // are opaque here.
 class Engine {
  public:
-  // Loads the weights and plans all memory: nothing grows afterwards. RESOURCE_EXHAUSTED (memory),
+  // Loads the weights and plans all memory: nothing grows afterwards. RESOURCE_EXHAUSTED (memory:
+  // the weights do not fit, or what a share of the rest is does not hold one context),
   // INVALID_ARGUMENT (options). `observer` may be null and must outlive the engine.
   static absl::StatusOr<std::unique_ptr<Engine>> Create(const Checkpoint& checkpoint,
                                                         std::unique_ptr<Backend> backend,
@@ -123,10 +156,11 @@ class Engine {
 
   // Sets `num_pages` pages aside. RESOURCE_EXHAUSTED, reason KV_POOL_FULL.
   virtual absl::StatusOr<std::unique_ptr<PageImport>> ReserveImport(int64_t num_pages) = 0;
-  // Opens a session. `pages` (null: none) hold positions [0, transcript.kv_tokens); those beyond
-  // are given back (a restore that was cut short). ALREADY_EXISTS; INVALID_ARGUMENT when segments,
-  // tokens and pages do not fit or a token id is out of range; OUT_OF_RANGE when longer than
-  // max_context.
+  // Opens a session. `pages` (null: none) that have landed hold positions [0,
+  // transcript.kv_tokens); those beyond are given back (a restore that was cut short). Finishes
+  // them if the caller has not. ALREADY_EXISTS; INVALID_ARGUMENT when segments, tokens and pages do
+  // not fit or a token id is out of range; OUT_OF_RANGE when longer than max_context; DATA_LOSS
+  // when a page turns out not to be intact; INTERNAL.
   virtual absl::Status OpenSession(absl::string_view session, const EncodePolicy& policy,
                                    SessionTranscript transcript,
                                    std::unique_ptr<PageImport> pages) = 0;
@@ -134,8 +168,11 @@ class Engine {
   virtual absl::Status CloseSession(absl::string_view session) = 0;
   // The transcript, a turn in progress included, without pages. NOT_FOUND.
   virtual absl::StatusOr<SessionTranscript> GetTranscript(absl::string_view session) const = 0;
-  // Copies pages from `first_page` on, also while a turn runs. NOT_FOUND.
-  virtual absl::StatusOr<SessionExport> Export(absl::string_view session, int32_t first_page) = 0;
+  // Copies pages from `first_page` on, at most `max_pages` (>= 1), also while a turn runs. What it
+  // returns was the session's state at one moment, except that kv_tokens is less if tokens were
+  // forgotten during the copy. NOT_FOUND; INVALID_ARGUMENT; INTERNAL.
+  virtual absl::StatusOr<SessionExport> Export(absl::string_view session, int32_t first_page,
+                                               int32_t max_pages) = 0;
   // Forgets all tokens after the first `tokens`. NOT_FOUND; FAILED_PRECONDITION while a turn runs;
   // OUT_OF_RANGE.
   virtual absl::Status Truncate(absl::string_view session, int32_t tokens) = 0;

@@ -34,6 +34,16 @@ struct TurnState {
   bool decoding() const { return cursor.has_value() && cursor->done(); }
 };
 
+// Pages of a session that are being copied out of the pool while the loop goes on. They stay where
+// they are, but the session may forget tokens and compute others in their place. Belongs to the
+// loop's thread.
+struct PageHold {
+  std::string session;
+  SessionTranscript transcript;  // at the beginning
+  std::vector<int32_t> pages;    // ids, a reference to each
+  int32_t intact_tokens = 0;     // positions before it have not been computed anew since
+};
+
 // An open session: transcript, pages, and the turn that extends it. Belongs to the loop's thread.
 struct SessionState {
   std::string name;
@@ -42,6 +52,7 @@ struct SessionState {
   SessionTranscript transcript;
   std::vector<int32_t> pages;  // ids; positions [i * T, (i + 1) * T) in pages[i]
   std::unique_ptr<TurnState> turn;
+  std::vector<std::shared_ptr<PageHold>> holds;
 };
 
 }  // namespace lckv

@@ -224,8 +224,9 @@ bool StepLoop::Step() {
 }
 
 void StepLoop::Fail(const absl::Status& status) {
+  if (!failure_.ok()) return;
   failure_ = status;
-  LogError("engine step failed", {{"error", failure_.ToString()}});
+  LogError("device failed", {{"error", failure_.ToString()}});
   for (auto& [name, session] : sessions_) {
     if (session->turn != nullptr) Finish(*session, FinishReason::kCancelled, failure_);
   }

@@ -52,13 +52,19 @@ class StepLoop {
   // For tasks inside Run; contracts in engine.h.
   absl::StatusOr<std::vector<int32_t>> AllocatePages(int64_t count);
   void ReleasePages(const std::vector<int32_t>& pages);
-  uint8_t* PageAddress(int32_t page) const;
+  uint8_t* PageAddress(int32_t page) const;  // from any thread
   // Takes `pages` over on success only.
   absl::Status OpenSession(absl::string_view name, const EncodePolicy& policy, int32_t passes,
                            SessionTranscript transcript, std::vector<int32_t>& pages);
   absl::Status CloseSession(absl::string_view name);
   absl::StatusOr<SessionTranscript> GetTranscript(absl::string_view name) const;
-  absl::StatusOr<SessionExport> Export(absl::string_view name, int32_t first_page) const;
+  // Keeps pages [first_page, first_page + max_pages) of those that hold KV from being used for
+  // anything else until Release.
+  absl::StatusOr<std::shared_ptr<PageHold>> Hold(absl::string_view name, int32_t first_page,
+                                                 int32_t max_pages);
+  void Release(const std::shared_ptr<PageHold>& hold);
+  // After an error of the device: ends every turn with it; later ones are refused.
+  void Fail(const absl::Status& status);
   absl::Status Truncate(absl::string_view name, int32_t tokens);
   absl::Status Submit(TurnRequest request, std::shared_ptr<TurnStream> stream);
   // From any thread: takes effect at the next step boundary.
@@ -74,8 +80,6 @@ class StepLoop {
   SequenceWork MakeWork(SessionState& session, const StepPick& pick, std::vector<void*>& pages);
   // `token`: chosen in this step, or -1.
   void Commit(SessionState& session, const WorkItem& item, int32_t token, float kv_change);
-  // After a backend error: ends every turn with it; later ones are refused.
-  void Fail(const absl::Status& status);
   void AddToken(SessionState& session, int32_t token);
   void Finish(SessionState& session, FinishReason reason, const absl::Status& status);
   // Why the turn ends with the last token generated; nothing: it goes on.
@@ -83,7 +87,9 @@ class StepLoop {
   absl::StatusOr<SessionState*> Find(absl::string_view name) const;
   absl::Status CheckRequest(const SessionState& session, const TurnRequest& request) const;
   void BeginTurn(SessionState& session);
-  void CutTranscript(SessionState& session, int32_t tokens) const;
+  static void CutTranscript(SessionState& session, int32_t tokens);
+  // KV of positions from `kv_tokens` on may be computed anew from now on.
+  static void RewindKv(SessionState& session, int32_t kv_tokens);
   void PublishLoad();
 
   const Model* const model_;

@@ -59,23 +59,31 @@ absl::StatusOr<SessionTranscript> StepLoop::GetTranscript(absl::string_view name
   return session->transcript;
 }
 
-absl::StatusOr<SessionExport> StepLoop::Export(absl::string_view name, int32_t first_page) const {
-  LCKV_ASSIGN_OR_RETURN(const SessionState* session, Find(name));
+absl::StatusOr<std::shared_ptr<PageHold>> StepLoop::Hold(absl::string_view name, int32_t first_page,
+                                                         int32_t max_pages) {
+  LCKV_ASSIGN_OR_RETURN(SessionState * session, Find(name));
   if (first_page < 0) return absl::InvalidArgumentError("negative page number");
-  SessionExport exported;
-  exported.transcript = session->transcript;
-  exported.first_page = first_page;
-  const int32_t kv_tokens = session->transcript.kv_tokens;
-  const auto page_bytes = static_cast<size_t>(layout_->page_bytes());
-  for (int64_t page = first_page; page < layout_->PagesFor(kv_tokens); ++page) {
-    std::vector<uint8_t>& bytes = exported.pages.emplace_back(page_bytes);
-    model_->backend().CopyToHost(
-        bytes.data(), PageAddress(session->pages[static_cast<size_t>(page)]), page_bytes);
-    const int64_t tokens = std::min<int64_t>(layout_->tokens_per_page(),
-                                             kv_tokens - page * layout_->tokens_per_page());
-    layout_->ZeroBeyond(tokens, bytes.data());
+  if (max_pages < 1) return absl::InvalidArgumentError("no pages wanted");
+  auto hold = std::make_shared<PageHold>();
+  hold->session = session->name;
+  hold->transcript = session->transcript;
+  hold->intact_tokens = session->transcript.kv_tokens;
+  const int64_t end =
+      std::min(layout_->PagesFor(session->transcript.kv_tokens), int64_t{first_page} + max_pages);
+  for (int64_t page = first_page; page < end; ++page) {
+    hold->pages.push_back(session->pages[static_cast<size_t>(page)]);
+    pool_.AddReference(hold->pages.back());
   }
-  return exported;
+  session->holds.push_back(hold);
+  return hold;
+}
+
+void StepLoop::Release(const std::shared_ptr<PageHold>& hold) {
+  pool_.Release(hold->pages);
+  // Another session may have the name by now.
+  if (const auto it = sessions_.find(hold->session); it != sessions_.end()) {
+    std::erase(it->second->holds, hold);
+  }
 }
 
 absl::Status StepLoop::Truncate(absl::string_view name, int32_t tokens) {
@@ -95,11 +103,19 @@ absl::Status StepLoop::Truncate(absl::string_view name, int32_t tokens) {
   return absl::OkStatus();
 }
 
-void StepLoop::CutTranscript(SessionState& session, int32_t tokens) const {
+void StepLoop::RewindKv(SessionState& session, int32_t kv_tokens) {
+  if (kv_tokens >= session.transcript.kv_tokens) return;
+  session.transcript.kv_tokens = kv_tokens;
+  for (const std::shared_ptr<PageHold>& hold : session.holds) {
+    hold->intact_tokens = std::min(hold->intact_tokens, kv_tokens);
+  }
+}
+
+void StepLoop::CutTranscript(SessionState& session, int32_t tokens) {
   SessionTranscript& transcript = session.transcript;
   transcript.tokens.resize(static_cast<size_t>(tokens));
   TruncateSegments(tokens, transcript.segments);
-  transcript.kv_tokens = std::min(transcript.kv_tokens, tokens);
+  RewindKv(session, tokens);
 }
 
 absl::Status StepLoop::CheckRequest(const SessionState& session, const TurnRequest& request) const {
@@ -179,9 +195,9 @@ void StepLoop::BeginTurn(SessionState& session) {
   turn.generated = resumed;
   // The last known token is always evaluated: its logits are wanted.
   const int32_t all_but_last = static_cast<int32_t>(transcript.tokens.size()) - 1;
-  transcript.kv_tokens =
-      UsableKvTokens(transcript.segments, std::min(transcript.kv_tokens, all_but_last),
-                     model_->config().layer_map.cyclic());
+  RewindKv(session,
+           UsableKvTokens(transcript.segments, std::min(transcript.kv_tokens, all_but_last),
+                          model_->config().layer_map.cyclic()));
 
   // Whoever went before us has computed everything but the last token that it generated.
   const int32_t computed = (resumed > 0 ? before + input + resumed : before) - 1;

@@ -22,6 +22,7 @@ class BreakableBackend final : public Backend {
       : inner_(std::move(inner)), broken_(broken) {}
 
   absl::string_view numerics_class() const override { return inner_->numerics_class(); }
+  bool memory_is_host() const override { return inner_->memory_is_host(); }
   std::string description() const override { return inner_->description(); }
   absl::StatusOr<DeviceBuffer> Allocate(size_t size_bytes) override {
     return inner_->Allocate(size_bytes);

@@ -16,6 +16,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "base/crc32c.h"
 #include "engine/model/checkpoint.h"
 #include "engine/ops/backend.h"
 #include "engine/runtime/engine.h"
@@ -114,13 +116,27 @@ inline TurnRequest MakeTurn(const std::string& session, std::vector<int32_t> inp
 }
 
 inline SessionExport ExportAll(Engine& engine, const std::string& session) {
-  auto exported = engine.Export(session, 0);
+  auto exported = engine.Export(session, 0, 1 << 20);
   EXPECT_OK(exported);
   return *std::move(exported);
 }
 
 inline void OpenEmpty(Engine& engine, const std::string& session, const EncodePolicy& policy = {}) {
   EXPECT_OK(engine.OpenSession(session, policy, {}, nullptr));
+}
+
+// The next page of a restore.
+inline absl::Status LandPage(PageImport& import, const std::vector<uint8_t>& bytes) {
+  auto staged = import.Stage(1, absl::Now() + kPatience);
+  if (!staged.ok()) return staged.status();
+  std::memcpy(staged->front(), bytes.data(), bytes.size());
+  return import.Landed({Crc32c(bytes.data(), bytes.size())});
+}
+
+// `count` pages whose contents do not matter.
+inline void LandAnything(const Engine& engine, PageImport& import, int64_t count) {
+  const std::vector<uint8_t> page(static_cast<size_t>(engine.page_layout().page_bytes()), 1);
+  for (int64_t i = 0; i < count; ++i) EXPECT_OK(LandPage(import, page));
 }
 
 // Opens `session` with the first `tokens` tokens of `state` and the pages of its first `kv_tokens`.
@@ -138,16 +154,16 @@ inline absl::Status OpenFrom(Engine& engine, const std::string& session, const E
     if (!reserved.ok()) return reserved.status();
     import = *std::move(reserved);
     const int64_t tokens_per_page = layout.tokens_per_page();
-    for (size_t page = 0; page < import->buffers().size(); ++page) {
+    for (int64_t page = 0; page < import->size(); ++page) {
       // The token's own bytes, and 0xFF (NaN in every KV format) in place of the others.
-      std::vector<uint8_t> known = state.pages[page];
+      std::vector<uint8_t> known = state.pages[static_cast<size_t>(page)];
       std::vector<uint8_t> mask(known.size(), 0xFF);
-      const int64_t left = kv_tokens - static_cast<int64_t>(page) * tokens_per_page;
+      const int64_t left = kv_tokens - page * tokens_per_page;
       const int64_t held = std::min(left, tokens_per_page);
       layout.ZeroBeyond(held, known.data());
       layout.ZeroBeyond(held, mask.data());
-      auto* to = static_cast<uint8_t*>(import->buffers()[page]);
-      for (size_t i = 0; i < known.size(); ++i) to[i] = known[i] | static_cast<uint8_t>(~mask[i]);
+      for (size_t i = 0; i < known.size(); ++i) known[i] |= static_cast<uint8_t>(~mask[i]);
+      if (absl::Status status = LandPage(*import, known); !status.ok()) return status;
     }
   }
   return engine.OpenSession(session, policy, std::move(transcript), std::move(import));

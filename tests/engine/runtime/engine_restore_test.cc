@@ -258,14 +258,14 @@ TEST_P(RestoreTest, ExportsFromAPageOnAndWhileATurnRuns) {
   EXPECT_EQ(early.pages[0], whole.pages[0]);
   EXPECT_EQ(early.pages[1], whole.pages[1]);
   for (int32_t first = 0; first <= 6; ++first) {
-    ASSERT_OK_AND_ASSIGN(const SessionExport part, engine_->Export("s", first));
+    ASSERT_OK_AND_ASSIGN(const SessionExport part, engine_->Export("s", first, 9));
     EXPECT_EQ(part.first_page, first);
     ASSERT_EQ(static_cast<int32_t>(part.pages.size()), std::max(0, 5 - first));
     for (size_t i = 0; i < part.pages.size(); ++i) {
       EXPECT_EQ(part.pages[i], whole.pages[static_cast<size_t>(first) + i]);
     }
   }
-  EXPECT_THAT(engine_->Export("s", -1), StatusIs(absl::StatusCode::kInvalidArgument));
+  EXPECT_THAT(engine_->Export("s", -1, 9), StatusIs(absl::StatusCode::kInvalidArgument));
   ExpectNothingLeft(*engine_, {"s"});
 }
 

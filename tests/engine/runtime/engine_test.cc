@@ -106,6 +106,10 @@ TEST_F(EngineTest, RefusesOptionsThatMakeNoSense) {
   EXPECT_THAT(create([](EngineOptions& o) { o.tokens_per_page = 17; }), invalid);
   EXPECT_THAT(create([](EngineOptions& o) { o.kv_memory_bytes = kPageBytes - 1; }), invalid);
   EXPECT_THAT(create([](EngineOptions& o) { o.kv_memory_bytes = -1; }), invalid);
+  EXPECT_THAT(create([](EngineOptions& o) { o.kv_memory_share = 0; }), invalid);
+  EXPECT_THAT(create([](EngineOptions& o) { o.kv_memory_share = 1.01; }), invalid);
+  EXPECT_THAT(create([](EngineOptions& o) { o.kv_memory = KvMemory::kShare; }), invalid);
+  EXPECT_THAT(create([](EngineOptions& o) { o.page_bytes_per_second = -1; }), invalid);
   EXPECT_THAT(create([](EngineOptions& o) { o.kv_dtype = DType::kQ8_0; }), invalid);
   EXPECT_THAT(create([](EngineOptions& o) { o.weight_format = "int3"; }), invalid);
 }
@@ -235,6 +239,7 @@ TEST_F(EngineTest, RefusesTranscriptsThatDoNotFit) {
       auto reserved = engine_->ReserveImport(pages);
       EXPECT_OK(reserved);
       import = *std::move(reserved);
+      LandAnything(*engine_, *import, pages);
     }
     const absl::Status status =
         engine_->OpenSession("s", policy, std::move(transcript), std::move(import));
@@ -265,7 +270,8 @@ TEST_F(EngineTest, SessionsAreOpenOnce) {
   Make(SmallOptions());
   OpenEmpty(*engine_, "s");
   ASSERT_OK_AND_ASSIGN(auto pages, engine_->ReserveImport(2));
-  EXPECT_EQ(pages->buffers().size(), 2u);
+  EXPECT_EQ(pages->size(), 2);
+  LandAnything(*engine_, *pages, 2);
   EXPECT_THAT(engine_->OpenSession("s", {}, {Tokens(20, 1), {{20, true}}, 20}, std::move(pages)),
               StatusIs(absl::StatusCode::kAlreadyExists));
   EXPECT_EQ(engine_->load().pages_used, 0);
@@ -273,7 +279,7 @@ TEST_F(EngineTest, SessionsAreOpenOnce) {
   const auto not_found = StatusIs(absl::StatusCode::kNotFound);
   EXPECT_THAT(engine_->CloseSession("s"), not_found);
   EXPECT_THAT(engine_->GetTranscript("s"), not_found);
-  EXPECT_THAT(engine_->Export("s", 0), not_found);
+  EXPECT_THAT(engine_->Export("s", 0, 9), not_found);
   EXPECT_THAT(engine_->Truncate("s", 0), not_found);
   engine_->Cancel("s");
   EXPECT_THAT(engine_->ReserveImport(0), StatusIs(absl::StatusCode::kInvalidArgument));
@@ -291,9 +297,36 @@ TEST_F(EngineTest, AReservedImportThatIsNotUsedComesBack) {
     EXPECT_EQ(engine_->load().pages_used, 5);
   }
   EXPECT_EQ(engine_->load().pages_used, 0);
-  // Of eight reserved pages two are needed.
+  // Of eight reserved pages three are there, and two are needed.
   ASSERT_OK_AND_ASSIGN(auto eight, engine_->ReserveImport(8));
+  LandAnything(*engine_, *eight, 3);
   EXPECT_OK(engine_->OpenSession("s", {}, {Tokens(30, 1), {{30, true}}, 30}, std::move(eight)));
+  EXPECT_EQ(engine_->load().pages_used, 2);
+  // What was staged and did not land is not there.
+  ASSERT_OK_AND_ASSIGN(auto two, engine_->ReserveImport(2));
+  LandAnything(*engine_, *two, 1);
+  ASSERT_OK(two->Stage(1, absl::InfiniteFuture()));
+  EXPECT_THAT(engine_->OpenSession("t", {}, {Tokens(30, 1), {{30, true}}, 30}, std::move(two)),
+              StatusIs(absl::StatusCode::kInvalidArgument));
+  EXPECT_EQ(engine_->load().pages_used, 2);
+  ExpectNothingLeft(*engine_, {"s"});
+}
+
+TEST_F(EngineTest, APageThatIsNotWhatWasSentDoesNotLand) {
+  Make(WithPages(8));
+  ASSERT_OK_AND_ASSIGN(auto import, engine_->ReserveImport(4));
+  LandAnything(*engine_, *import, 1);
+  ASSERT_OK_AND_ASSIGN(const auto staged, import->Stage(3, absl::InfiniteFuture()));
+  ASSERT_EQ(staged.size(), 3u);
+  const std::vector<uint8_t> page(kPageBytes, 7);
+  for (void* buffer : staged) std::memcpy(buffer, page.data(), page.size());
+  const uint32_t crc = Crc32c(page.data(), page.size());
+  EXPECT_THAT(import->Landed({crc, crc + 1, crc}), StatusIs(absl::StatusCode::kDataLoss));
+  for (int i = 0; i < 2; ++i) {
+    ASSERT_OK_AND_ASSIGN(const int64_t intact, import->Finish());
+    EXPECT_EQ(intact, 2);
+  }
+  EXPECT_OK(engine_->OpenSession("s", {}, {Tokens(40, 1), {{40, true}}, 32}, std::move(import)));
   EXPECT_EQ(engine_->load().pages_used, 2);
   ExpectNothingLeft(*engine_, {"s"});
 }
