@@ -13,8 +13,15 @@
 #include "services/worker/manifest.h"
 
 namespace lckv::worker {
+namespace {
 
-// What the session looked like when the push began.
+// A piece of a push: what is in memory, and on its way, at once.
+constexpr int64_t kPieceBytes = int64_t{64} << 20;
+constexpr int64_t kPiecePages = 256;
+
+}  // namespace
+
+// What the session looked like when the push began, and how far the push has come.
 struct PagePush::Start {
   bool dropped = false;
   bool ahead = false;         // the head itself is not stored
@@ -71,19 +78,35 @@ PagePush::Start PagePush::Begin(HotSession& session) {
   return start;
 }
 
-absl::StatusOr<uint64_t> PagePush::PushDelta(HotSession& session, const Start& start) {
+absl::StatusOr<uint64_t> PagePush::PushDelta(HotSession& session, Start start) {
   const absl::Time deadline = absl::Now() + sync_->options().push_timeout;
-  absl::StatusOr<SessionExport> exported = engine_->Export(session.engine_name, start.first_page);
-  LCKV_RETURN_IF_ERROR(exported.status());
-  Delta delta = MakeDelta(start, *exported, session.key);
+  const auto page_bytes = static_cast<int64_t>(sync_->model().page_bytes);
+  const auto most_pages =
+      static_cast<int32_t>(std::clamp<int64_t>(kPieceBytes / page_bytes, 1, kPiecePages));
+  uint64_t pushed_bytes = 0;
+  for (;;) {
+    LCKV_ASSIGN_OR_RETURN(const SessionExport exported,
+                          engine_->Export(session.engine_name, start.first_page, most_pages));
+    LCKV_ASSIGN_OR_RETURN(const uint64_t bytes, PushPiece(session, exported, deadline, start));
+    pushed_bytes += bytes;
+    const int64_t tokens = int64_t{start.first_page} * sync_->model().tokens_per_page;
+    if (exported.pages.empty() || exported.transcript.kv_tokens <= tokens) return pushed_bytes;
+  }
+}
+
+absl::StatusOr<uint64_t> PagePush::PushPiece(HotSession& session, const SessionExport& exported,
+                                             absl::Time deadline, Start& start) {
+  const bool ahead = std::exchange(start.ahead, false);
+  Delta delta = MakeDelta(exported, session.key, start);
+  start.first_page += static_cast<int32_t>(exported.pages.size());
   if (delta.pages.entries.empty()) {
-    if (!start.ahead) return 0;
+    if (!ahead) return 0;
     LCKV_RETURN_IF_ERROR(sync_->Publish(session, {}, nullptr, start.cuts, deadline));
     return 0;
   }
   absl::Status status = Write(session, start, delta, deadline);
   if (status.ok()) {
-    status = sync_->Publish(session, exported->transcript, &delta.pages, start.cuts, deadline);
+    status = sync_->Publish(session, exported.transcript, &delta.pages, start.cuts, deadline);
   }
   if (!status.ok()) {
     if (delta.pages.reservation != 0) {
@@ -100,13 +123,12 @@ absl::StatusOr<uint64_t> PagePush::PushDelta(HotSession& session, const Start& s
   return delta.bytes.size() * sync_->model().page_bytes;
 }
 
-PagePush::Delta PagePush::MakeDelta(const Start& start, const SessionExport& exported,
-                                    const SessionKey& key) const {
+PagePush::Delta PagePush::MakeDelta(const SessionExport& exported, const SessionKey& key,
+                                    Start& start) const {
   const int32_t page_tokens = sync_->model().tokens_per_page;
   const SessionTranscript& transcript = exported.transcript;
   const ContentContext context = {key.tenant, sync_->model().fingerprint,
                                   sync_->model().numerics_class, start.passes};
-  Sha256Digest parent = start.parent;
   Delta delta;
   for (size_t i = 0; i < exported.pages.size(); ++i) {
     const int32_t index = exported.first_page + static_cast<int32_t>(i);
@@ -118,10 +140,10 @@ PagePush::Delta PagePush::MakeDelta(const Start& start, const SessionExport& exp
     entry.set_tokens(static_cast<uint32_t>(tokens));
     entry.set_crc32c(Crc32c(exported.pages[i].data(), exported.pages[i].size()));
     if (tokens == page_tokens) {
-      parent = PageContentId(context, parent,
-                             absl::MakeConstSpan(transcript.tokens).subspan(begin, tokens),
-                             SegmentStarts(transcript.segments, begin, tokens));
-      entry.set_content_id(parent.data(), parent.size());
+      start.parent = PageContentId(context, start.parent,
+                                   absl::MakeConstSpan(transcript.tokens).subspan(begin, tokens),
+                                   SegmentStarts(transcript.segments, begin, tokens));
+      entry.set_content_id(start.parent.data(), start.parent.size());
     }
     const bool stored = i == 0 && start.stored_tail.tokens() == entry.tokens() &&
                         start.stored_tail.crc32c() == entry.crc32c();
@@ -129,6 +151,7 @@ PagePush::Delta PagePush::MakeDelta(const Start& start, const SessionExport& exp
     delta.pages.entries.push_back(std::move(entry));
     delta.bytes.push_back(&exported.pages[i]);
   }
+  start.stored_tail.Clear();
   return delta;
 }
 

@@ -13,8 +13,8 @@
 namespace lckv::worker {
 
 // Sends what the cache node lacks of a session: new and changed pages, and a committed turn that it
-// has not. Reserve, write, publish: nothing is visible before it is whole. Thread-safe; blocks: own
-// threads only.
+// has not. Reserve, write, publish, in pieces of a bounded size: nothing is visible before it is
+// whole. Thread-safe; blocks: own threads only.
 class PagePush {
  public:
   // All must outlive it.
@@ -29,8 +29,12 @@ class PagePush {
   struct Delta;
 
   static Start Begin(HotSession& session);
-  absl::StatusOr<uint64_t> PushDelta(HotSession& session, const Start& start);
-  Delta MakeDelta(const Start& start, const SessionExport& exported, const SessionKey& key) const;
+  absl::StatusOr<uint64_t> PushDelta(HotSession& session, Start start);
+  // Pushes the pages of `exported`; returns their bytes. Moves `start` behind them.
+  absl::StatusOr<uint64_t> PushPiece(HotSession& session, const SessionExport& exported,
+                                     absl::Time deadline, Start& start);
+  // Leaves the content id of the last full page in `start.parent`.
+  Delta MakeDelta(const SessionExport& exported, const SessionKey& key, Start& start) const;
   absl::Status Write(const HotSession& session, const Start& start, Delta& delta,
                      absl::Time deadline);
 

@@ -4,6 +4,7 @@
 
 #include "absl/time/time.h"
 #include "base/log.h"
+#include "engine/runtime/kv_memory.h"
 #include "engine/tensor/dtype.h"
 #include "services/common/flags.h"
 #include "services/common/server_runner.h"
@@ -38,8 +39,21 @@ void AddModelFlags(CLI::App& app, WorkerOptions* options) {
   app.add_option("--kv-dtype", options->engine.kv_dtype, "bf16, f32 or f16")
       ->transform(CLI::CheckedTransformer(KvFormats(), CLI::ignore_case))
       ->default_str("bf16");
-  AddBytesFlag(app, "--kv-memory", &options->engine.kv_memory_bytes,
-               "KV pool: larger keeps more sessions hot");
+  app.add_option_function<std::string>(
+         "--kv-memory",
+         [options](const std::string& text) {
+           const absl::Status status = SetKvMemory(text, &options->engine);
+           if (!status.ok()) {
+             throw CLI::ValidationError("--kv-memory",
+                                        "want auto, a share such as 85% or a size "
+                                        "such as 256MiB or 4GB");
+           }
+         },
+         "KV pool, larger keeps more sessions hot: a size, a share of the GPU memory that the "
+         "model leaves free, or auto (90% of it; on the processor 256 MiB)")
+      ->default_str(DescribeKvMemory(options->engine));
+  AddBytesFlag(app, "--page-bandwidth", &options->engine.page_bytes_per_second,
+               "a second, in each direction, for pages between host and GPU; 0: no limit");
   app.add_option("--max-context", options->engine.max_context,
                  "tokens of one session; 0: the model's")
       ->check(CLI::Range(0, 1 << 20))
@@ -111,6 +125,7 @@ void AddFlags(CLI::App& app, WorkerOptions* options) {
 int RunWorker(int argc, char** argv) {
   BlockStopSignals();
   WorkerOptions options;
+  options.engine.kv_memory = KvMemory::kAuto;
   CLI::App app("Runs a model for lckv and keeps its sessions.", "worker");
   AddFlags(app, &options);
   CLI11_PARSE(app, argc, argv);

@@ -6,7 +6,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
-#include "base/crc32c.h"
 #include "base/error_info.h"
 #include "base/log.h"
 #include "base/status_macros.h"
@@ -215,48 +214,63 @@ absl::StatusOr<std::unique_ptr<PageImport>> SessionOpener::Reserve(int64_t pages
 }
 
 size_t SessionOpener::ReadPages(const AcquiredSession& acquired,
-                                absl::Span<const v1::PageEntry> pages, const PageImport& import,
+                                absl::Span<const v1::PageEntry> pages, PageImport& import,
                                 absl::Time deadline, RestoreOutcome* outcome) {
-  const uint64_t page_bytes = sync_->model().page_bytes;
   const auto& extents = acquired.response().extents();
   size_t available = 0;
   while (available < pages.size() && available < static_cast<size_t>(extents.size()) &&
-         extents.Get(static_cast<int>(available)).length() == page_bytes) {
+         extents.Get(static_cast<int>(available)).length() == sync_->model().page_bytes) {
     ++available;
   }
   if (acquired.response().read_lease() == 0) available = 0;
   if (available < pages.size()) *outcome = RestoreOutcome::kAbsent;
 
-  std::vector<PageRead> reads;
-  for (size_t begin = 0; begin < available; begin += kPagesPerRead) {
-    const size_t end = std::min(begin + kPagesPerRead, available);
-    reads.clear();
-    for (size_t i = begin; i < end; ++i) {
-      const v1::Extent& extent = extents.Get(static_cast<int>(i));
-      reads.push_back({static_cast<uint32_t>(i),
-                       {extent.region(), extent.generation(), extent.offset(), extent.length()},
-                       import.buffers()[i]});
-    }
-    const absl::Status status =
-        cache_->transport().Read(acquired.response().read_lease(), reads, deadline);
-    if (!status.ok()) {
-      LogWarning("restore cut short", {{"session", acquired.manifest().session_id()},
-                                       {"page", begin},
-                                       {"error", status.ToString()}});
-      *outcome =
-          absl::IsDeadlineExceeded(status) ? RestoreOutcome::kTimeout : RestoreOutcome::kTransport;
-      return begin;
-    }
-    for (size_t i = begin; i < end; ++i) {
-      if (Crc32c(import.buffers()[i], page_bytes) == pages[i].crc32c()) continue;
-      LogError("page checksum differs",
-               {{"session", acquired.manifest().session_id()}, {"page", i}});
-      metrics_->OnChecksumFailure();
-      *outcome = RestoreOutcome::kCorrupt;
-      return i;
-    }
+  absl::Status status;
+  for (size_t landed = 0; landed < available && status.ok();) {
+    const absl::StatusOr<size_t> some =
+        ReadSome(acquired, pages.first(available), landed, import, deadline);
+    status = some.status();
+    landed += some.value_or(0);
   }
-  return available;
+  const absl::StatusOr<int64_t> intact = import.Finish();
+  // A lost device ends the session's next turn; here it is one more reason to have no page.
+  if (!intact.ok()) status = intact.status();
+  const auto good = static_cast<size_t>(intact.value_or(0));
+  if (status.ok() && good < available) status = absl::DataLossError("checksum differs");
+  if (status.ok()) return good;
+  const std::string& session = acquired.manifest().session_id();
+  if (absl::IsDataLoss(status)) {
+    LogError("page checksum differs", {{"session", session}, {"page", good}});
+    metrics_->OnChecksumFailure();
+    *outcome = RestoreOutcome::kCorrupt;
+    return good;
+  }
+  LogWarning("restore cut short",
+             {{"session", session}, {"page", good}, {"error", status.ToString()}});
+  *outcome =
+      absl::IsDeadlineExceeded(status) ? RestoreOutcome::kTimeout : RestoreOutcome::kTransport;
+  return good;
+}
+
+absl::StatusOr<size_t> SessionOpener::ReadSome(const AcquiredSession& acquired,
+                                               absl::Span<const v1::PageEntry> pages, size_t begin,
+                                               PageImport& import, absl::Time deadline) {
+  const size_t wanted = std::min(kPagesPerRead, pages.size() - begin);
+  LCKV_ASSIGN_OR_RETURN(const absl::Span<void* const> buffers,
+                        import.Stage(static_cast<int64_t>(wanted), deadline));
+  std::vector<PageRead> reads;
+  std::vector<uint32_t> crc32c;
+  for (size_t i = 0; i < buffers.size(); ++i) {
+    const v1::Extent& extent = acquired.response().extents(static_cast<int>(begin + i));
+    reads.push_back({static_cast<uint32_t>(begin + i),
+                     {extent.region(), extent.generation(), extent.offset(), extent.length()},
+                     buffers[i]});
+    crc32c.push_back(pages[begin + i].crc32c());
+  }
+  absl::Status status = cache_->transport().Read(acquired.response().read_lease(), reads, deadline);
+  if (status.ok()) status = import.Landed(crc32c);
+  if (!status.ok()) return status;
+  return reads.size();
 }
 
 }  // namespace lckv::worker

@@ -97,7 +97,12 @@ class SessionOpener {
   absl::StatusOr<std::unique_ptr<PageImport>> Reserve(int64_t pages);
   // Restores the longest good prefix of `pages` into `import`; the result says how many.
   size_t ReadPages(const AcquiredSession& acquired, absl::Span<const v1::PageEntry> pages,
-                   const PageImport& import, absl::Time deadline, RestoreOutcome* outcome);
+                   PageImport& import, absl::Time deadline, RestoreOutcome* outcome);
+  // Reads pages from `begin` on, as many as can be staged; the result says how many have landed.
+  // An error ends the restore.
+  absl::StatusOr<size_t> ReadSome(const AcquiredSession& acquired,
+                                  absl::Span<const v1::PageEntry> pages, size_t begin,
+                                  PageImport& import, absl::Time deadline);
 
   Engine* const engine_;
   CacheClient* const cache_;

@@ -84,7 +84,8 @@ absl::Status Worker::LoadModel() {
                            {"layer_map", engine_->config().layer_map.ToString()},
                            {"engine", engine_->description()},
                            {"kv_bytes_per_token", engine_->page_layout().bytes_per_token()},
-                           {"kv_memory", FormatBytes(options_.engine.kv_memory_bytes)},
+                           {"kv_memory", FormatBytes(engine_->load().pages_capacity *
+                                                     engine_->page_layout().page_bytes())},
                            {"fingerprint", ToHex(engine_->fingerprint())},
                            {"seconds", absl::ToDoubleSeconds(absl::Now() - began)}});
   return absl::OkStatus();

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
+#include "base/crc32c.h"
 #include "base/error_info.h"
 #include "base/status_macros.h"
 
@@ -73,13 +74,38 @@ class FakeEngine::Import final : public PageImport {
     for (std::vector<uint8_t>& page : bytes_) buffers_.push_back(page.data());
   }
   ~Import() override { engine_->GiveBackPages(static_cast<int64_t>(bytes_.size())); }
-  absl::Span<void* const> buffers() const override { return buffers_; }
+  int64_t size() const override { return static_cast<int64_t>(buffers_.size()); }
+  absl::StatusOr<absl::Span<void* const>> Stage(int64_t max_pages, absl::Time) override {
+    LCKV_CHECK(!finished_ && landed_ < buffers_.size() && max_pages > 0);
+    const int64_t left = size() - static_cast<int64_t>(landed_);
+    staged_ = static_cast<size_t>(std::min({max_pages, left, engine_->options_.staging_pages}));
+    return absl::MakeConstSpan(buffers_).subspan(landed_, staged_);
+  }
+  absl::Status Landed(absl::Span<const uint32_t> crc32c) override {
+    LCKV_CHECK(!finished_ && crc32c.size() <= staged_);
+    for (const uint32_t crc : crc32c) {
+      if (Crc32c(bytes_[landed_].data(), bytes_[landed_].size()) != crc) {
+        return absl::DataLossError("checksum");
+      }
+      ++landed_;
+      --staged_;
+    }
+    return absl::OkStatus();
+  }
+  absl::StatusOr<int64_t> Finish() override {
+    finished_ = true;
+    return static_cast<int64_t>(landed_);
+  }
+  int64_t landed() const { return static_cast<int64_t>(landed_); }
   const std::vector<std::vector<uint8_t>>& bytes() const { return bytes_; }
 
  private:
   FakeEngine* const engine_;
   std::vector<std::vector<uint8_t>> bytes_;
   std::vector<void*> buffers_;
+  size_t landed_ = 0;
+  size_t staged_ = 0;  // after those
+  bool finished_ = false;
 };
 
 FakeEngine::FakeEngine(const Options& options) : options_(options), layout_(MakeLayout()) {
@@ -150,7 +176,7 @@ absl::Status FakeEngine::OpenSession(absl::string_view name, const EncodePolicy&
   const auto tokens = static_cast<int64_t>(transcript.tokens.size());
   const int64_t needed = layout_.PagesFor(transcript.kv_tokens);
   if (TotalTokens(transcript.segments) != tokens || transcript.kv_tokens > tokens ||
-      (pages == nullptr ? 0 : static_cast<int64_t>(pages->buffers().size())) < needed) {
+      (pages == nullptr ? 0 : static_cast<const Import&>(*pages).landed()) < needed) {
     return absl::InvalidArgumentError("segments, tokens and pages do not fit");
   }
   const std::vector<uint64_t> hashes = Hashes(transcript);
@@ -189,7 +215,8 @@ absl::StatusOr<SessionTranscript> FakeEngine::GetTranscript(absl::string_view na
   return session->transcript;
 }
 
-absl::StatusOr<SessionExport> FakeEngine::Export(absl::string_view name, int32_t first_page) {
+absl::StatusOr<SessionExport> FakeEngine::Export(absl::string_view name, int32_t first_page,
+                                                 int32_t max_pages) {
   MutexLock lock(mu_);
   LCKV_ASSIGN_OR_RETURN(const Session* session, FindLocked(name));
   SessionExport exported;
@@ -197,7 +224,10 @@ absl::StatusOr<SessionExport> FakeEngine::Export(absl::string_view name, int32_t
   exported.first_page = first_page;
   const std::vector<uint64_t> hashes = Hashes(session->transcript);
   const int32_t kv_tokens = session->transcript.kv_tokens;
-  for (int64_t page = first_page; page < layout_.PagesFor(kv_tokens); ++page) {
+  const int64_t end =
+      std::min<int64_t>(layout_.PagesFor(kv_tokens),
+                        int64_t{first_page} + std::min(max_pages, options_.export_pages));
+  for (int64_t page = first_page; page < end; ++page) {
     exported.pages.push_back(PageBytes(hashes, page, kv_tokens, layout_));
   }
   return exported;

@@ -28,7 +28,9 @@ class FakeEngine final : public Engine {
     int max_context = 1024;
     uint8_t fingerprint = 0x11;  // each of its bytes
     std::string numerics_class = "fake-r1";
-    int32_t passes = 9;  // where the session says nothing
+    int32_t passes = 9;                 // where the session says nothing
+    int64_t staging_pages = INT64_MAX;  // that Stage hands out at once
+    int32_t export_pages = INT32_MAX;   // of one Export at most, whatever is asked
   };
   FakeEngine() : FakeEngine(Options()) {}
   explicit FakeEngine(const Options& options);
@@ -51,7 +53,8 @@ class FakeEngine final : public Engine {
                            std::unique_ptr<PageImport> pages) override;
   absl::Status CloseSession(absl::string_view session) override;
   absl::StatusOr<SessionTranscript> GetTranscript(absl::string_view session) const override;
-  absl::StatusOr<SessionExport> Export(absl::string_view session, int32_t first_page) override;
+  absl::StatusOr<SessionExport> Export(absl::string_view session, int32_t first_page,
+                                       int32_t max_pages) override;
   absl::Status Truncate(absl::string_view session, int32_t tokens) override;
   absl::Status Submit(TurnRequest request, std::shared_ptr<TurnStream> stream) override;
   void Cancel(absl::string_view session) override;
