@@ -1,6 +1,7 @@
 #include "engine/runtime/page_traffic.h"
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -25,6 +26,9 @@ absl::StatusOr<std::unique_ptr<PageTraffic>> PageTraffic::Create(Backend* backen
   // No more than a few sessions' worth: small models need no large staging.
   const int64_t pages =
       std::max<int64_t>(std::min(options.staging_bytes / page_bytes, 4 * options.most_pages), 2);
+  LCKV_ASSIGN_OR_RETURN(traffic->check_addresses_,
+                        backend->Allocate(kPagesOfCheck * sizeof(const void*)));
+  LCKV_ASSIGN_OR_RETURN(traffic->check_sums_, backend->Allocate(kPagesOfCheck * sizeof(uint32_t)));
   PageCopier* const copier = traffic->copier_.get();
   LCKV_ASSIGN_OR_RETURN(traffic->staging_in_,
                         PageStaging::Create(backend, copier, Direction::kIn, page_bytes, pages));
@@ -129,10 +133,44 @@ absl::Status PageTraffic::CopyOutStaged(const StepLoop& loop, const PageHold& ho
   return status;
 }
 
+absl::StatusOr<int64_t> PageTraffic::CountIntact(StepLoop& loop, absl::Span<const int32_t> pages,
+                                                 absl::Span<const uint32_t> crc32c) {
+  for (size_t begin = 0; begin < pages.size(); begin += kPagesOfCheck) {
+    const absl::Span<const int32_t> some = pages.subspan(begin, kPagesOfCheck);
+    std::array<uint32_t, kPagesOfCheck> sums;
+    absl::Status status;
+    loop.Run([&] { status = Checksums(loop, some, sums.data()); });
+    LCKV_RETURN_IF_ERROR(status);
+    const auto differs = std::mismatch(sums.begin(), sums.begin() + some.size(),
+                                       crc32c.begin() + static_cast<std::ptrdiff_t>(begin));
+    const auto intact = static_cast<size_t>(differs.first - sums.begin());
+    if (intact < some.size()) return static_cast<int64_t>(begin + intact);
+  }
+  return static_cast<int64_t>(pages.size());
+}
+
+absl::Status PageTraffic::Checksums(const StepLoop& loop, absl::Span<const int32_t> pages,
+                                    uint32_t* crc32c) {
+  std::array<const void*, kPagesOfCheck> addresses;
+  for (size_t i = 0; i < pages.size(); ++i) addresses[i] = loop.PageAddress(pages[i]);
+  Crc32cParams params = {};
+  params.pages = static_cast<const void* const*>(check_addresses_.data());
+  params.page_bytes = layout_->page_bytes();
+  params.rows = static_cast<int32_t>(pages.size());
+  params.out = static_cast<uint32_t*>(check_sums_.data());
+  backend_->CopyToDevice(check_addresses_.data(), addresses.data(), pages.size() * sizeof(void*));
+  backend_->Crc32c(params);
+  backend_->CopyToHost(crc32c, params.out, pages.size() * sizeof(uint32_t));
+  return backend_->Synchronize();
+}
+
 PoolImport::~PoolImport() {
   GiveBackStaged();
   if (pages_.empty()) return;
-  const absl::StatusOr<int64_t> finished = Finish();  // nothing may be on its way to the pages
+  // Nothing may be on its way to the pages. (An error: nothing is any more.)
+  if (!finished_ && traffic_->copier_ != nullptr) {
+    traffic_->copier_->Wait(Direction::kIn, last_copy_).IgnoreError();
+  }
   loop_->Run([this] { loop_->ReleasePages(pages_); });
 }
 
@@ -163,18 +201,20 @@ absl::Status PoolImport::Landed(absl::Span<const uint32_t> crc32c) {
   LCKV_CHECK(!finished_ && crc32c.size() <= staged_.size());
   absl::Status status;
   size_t taken = 0;
-  for (; taken < crc32c.size() && status.ok(); ++taken) {
-    if (Crc32c(staged_[taken], traffic_->page_bytes()) != crc32c[taken]) {
+  while (taken < crc32c.size() && status.ok()) {
+    if (traffic_->copier_ == nullptr &&
+        Crc32c(staged_[taken], traffic_->page_bytes()) != crc32c[taken]) {
       status = absl::DataLossError(absl::StrCat("checksum of page ", landed_, " differs"));
       break;
     }
-    status = Land(staged_[taken]);
+    status = Land(staged_[taken], crc32c[taken]);
+    ++taken;
   }
   staged_.erase(staged_.begin(), staged_.begin() + static_cast<std::ptrdiff_t>(taken));
   return status;
 }
 
-absl::Status PoolImport::Land(void* staged) {
+absl::Status PoolImport::Land(void* staged, uint32_t crc32c) {
   if (traffic_->copier_ != nullptr) {
     const absl::StatusOr<PageCopier::Ticket> ticket =
         traffic_->copier_->Copy(Direction::kIn, loop_->PageAddress(pages_[landed_]), staged,
@@ -187,25 +227,32 @@ absl::Status PoolImport::Land(void* staged) {
     last_copy_ = *ticket;
     traffic_->staging_in_->ReleaseAfter(staged, *ticket);
   }
+  crc32c_.push_back(crc32c);
   ++landed_;
   return absl::OkStatus();
 }
 
 absl::StatusOr<int64_t> PoolImport::Finish() {
   GiveBackStaged();
-  if (!finished_ && traffic_->copier_ != nullptr) {
+  if (finished_) return intact_;
+  absl::StatusOr<int64_t> intact = landed();
+  if (traffic_->copier_ != nullptr) {
     const absl::Status status = traffic_->copier_->Wait(Direction::kIn, last_copy_);
-    if (!status.ok()) {
-      loop_->Run([&] { loop_->Fail(status); });
-      return status;
-    }
+    intact = status.ok() ? traffic_->CountIntact(*loop_, absl::MakeConstSpan(pages_).first(landed_),
+                                                 crc32c_)
+                         : status;
+  }
+  if (!intact.ok()) {
+    loop_->Run([&] { loop_->Fail(intact.status()); });
+    return intact;
   }
   finished_ = true;
-  return landed();
+  intact_ = *intact;
+  return intact_;
 }
 
 std::vector<int32_t>& PoolImport::KeepFirst(int64_t count) {
-  LCKV_CHECK(finished_ && count <= landed());
+  LCKV_CHECK(finished_ && count <= intact_);
   for (; static_cast<int64_t>(pages_.size()) > count; pages_.pop_back()) {
     loop_->ReleasePages({pages_.back()});
   }

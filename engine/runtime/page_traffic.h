@@ -19,7 +19,8 @@ namespace lckv {
 // How pages come into the pool and leave it. Where the backend computes in host memory that is a
 // matter of addresses. Elsewhere copies run beside the steps, through pinned staging pages of each
 // direction: the step loop's thread only says which pages and after which of its work; whoever
-// imports or exports waits on a thread of its own. Thread-safe.
+// imports or exports waits on a thread of its own. Pages are checked where they land: in device
+// memory by the device. Thread-safe.
 class PageTraffic {
  public:
   struct Options {
@@ -51,7 +52,18 @@ class PageTraffic {
 
   Backend* const backend_;
   const PageLayout* const layout_;
+  // How many of `pages` are, from the first on, what `crc32c` says. For imports whose copies are
+  // complete.
+  absl::StatusOr<int64_t> CountIntact(StepLoop& loop, absl::Span<const int32_t> pages,
+                                      absl::Span<const uint32_t> crc32c);
+  // The checksums of at most kPagesOfCheck pages, on the loop's thread.
+  absl::Status Checksums(const StepLoop& loop, absl::Span<const int32_t> pages, uint32_t* crc32c);
+
+  // Between two steps: few enough that no step waits long.
+  static constexpr size_t kPagesOfCheck = 64;
+
   // Null where pages are host memory.
+  DeviceBuffer check_addresses_, check_sums_;  // of kPagesOfCheck pages; the loop's thread
   std::unique_ptr<PageCopier> copier_;
   std::unique_ptr<PageStaging> staging_in_, staging_out_;
 };
@@ -73,14 +85,14 @@ class PoolImport final : public PageImport {
   absl::Status Landed(absl::Span<const uint32_t> crc32c) override;
   absl::StatusOr<int64_t> Finish() override;
 
-  // Pages that have landed, intact or not.
+  // Pages that have landed, intact or not (that shows in Finish).
   int64_t landed() const { return static_cast<int64_t>(landed_); }
   // For the loop's thread: gives the pages after the first `count` back; the rest is the caller's
   // to take. REQUIRES: finished.
   std::vector<int32_t>& KeepFirst(int64_t count);
 
  private:
-  absl::Status Land(void* staged);
+  absl::Status Land(void* staged, uint32_t crc32c);
   void GiveBackStaged();
 
   PageTraffic* const traffic_;
@@ -90,8 +102,10 @@ class PoolImport final : public PageImport {
   const PageCopier::Mark after_;  // who had the pages before is done with them
   std::vector<void*> staged_;     // that have not landed, the next one first
   size_t landed_ = 0;
+  std::vector<uint32_t> crc32c_;  // of those that have landed
   PageCopier::Ticket last_copy_ = 0;
   bool finished_ = false;
+  int64_t intact_ = 0;  // once finished
 };
 
 }  // namespace lckv
