@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "tests/engine/runtime/engine_harness.h"
+#include "tests/testing/forwarding_backend.h"
 
 namespace lckv {
 namespace {
@@ -16,46 +17,17 @@ namespace {
 using namespace testing;  // NOLINT: the harness
 
 // A backend whose device breaks when told so.
-class BreakableBackend final : public Backend {
+class BreakableBackend final : public ForwardingBackend {
  public:
   BreakableBackend(std::unique_ptr<Backend> inner, const std::atomic<bool>* broken)
-      : inner_(std::move(inner)), broken_(broken) {}
+      : ForwardingBackend(std::move(inner)), broken_(broken) {}
 
-  absl::string_view numerics_class() const override { return inner_->numerics_class(); }
-  bool memory_is_host() const override { return inner_->memory_is_host(); }
-  std::string description() const override { return inner_->description(); }
-  absl::StatusOr<DeviceBuffer> Allocate(size_t size_bytes) override {
-    return inner_->Allocate(size_bytes);
-  }
-  void CopyToDevice(void* device, const void* host, size_t size_bytes) override {
-    inner_->CopyToDevice(device, host, size_bytes);
-  }
-  void CopyToHost(void* host, const void* device, size_t size_bytes) override {
-    inner_->CopyToHost(host, device, size_bytes);
-  }
   absl::Status Synchronize() override {
     return broken_->load() ? absl::InternalError("the device fell off the bus")
-                           : inner_->Synchronize();
+                           : ForwardingBackend::Synchronize();
   }
-  absl::StatusOr<std::unique_ptr<LinearWeight>> PrepareLinear(const HostMatrix& matrix,
-                                                              DType format) override {
-    return inner_->PrepareLinear(matrix, format);
-  }
-  void Embed(const EmbedParams& params) override { inner_->Embed(params); }
-  void RmsNorm(const RmsNormParams& params) override { inner_->RmsNorm(params); }
-  void Linear(const LinearParams& params) override { inner_->Linear(params); }
-  void Rope(const RopeParams& params) override { inner_->Rope(params); }
-  void StoreKv(const StoreKvParams& params) override { inner_->StoreKv(params); }
-  void Attention(const AttentionParams& params) override { inner_->Attention(params); }
-  void SwiGlu(const SwiGluParams& params) override { inner_->SwiGlu(params); }
-  void KvChange(const KvChangeParams& params) override { inner_->KvChange(params); }
-  void GatherRows(const GatherRowsParams& params) override { inner_->GatherRows(params); }
-  void CopyRows(const CopyRowsParams& params) override { inner_->CopyRows(params); }
-  void Sample(const SampleParams& params) override { inner_->Sample(params); }
-  void Crc32c(const Crc32cParams& params) override { inner_->Crc32c(params); }
 
  private:
-  const std::unique_ptr<Backend> inner_;
   const std::atomic<bool>* const broken_;
 };
 
