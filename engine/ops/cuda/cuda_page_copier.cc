@@ -85,9 +85,9 @@ class CudaPageCopier final : public PageCopier {
   Lane& Of(Direction direction) { return direction == Direction::kIn ? in_ : out_; }
 
   int WaitForCompute(Lane& lane, Mark after) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lane.mu) {
-    if (after <= lane.waits_for) return 0;
     MutexLock lock(marks_mu_);
     if (mark_error_ != 0) return mark_error_;
+    if (after <= lane.waits_for) return 0;
     lane.waits_for = after;
     return marks_.StreamWait(lane.stream, after);
   }
