@@ -48,6 +48,41 @@ TEST_F(PagePushTest, AskedForWhileItRunsAPushIsMadeAgain) {
   EXPECT_EQ(Stored().kv_tokens(), 119u);
 }
 
+// One page at a time: out, as the engine's exports may be, and in, as its staging may be.
+TEST_F(PagePushTest, ALongSessionGoesAndComesInPieces) {
+  TestWorker::Options narrow;
+  narrow.engine.export_pages = 1;
+  narrow.engine.staging_pages = 1;
+  narrow.checkpoint_tokens = 1 << 20;
+  const std::vector<v1::WorkerGenerateRequest> requests = {Request("t1"), Request("t2"),
+                                                           Request("t3")};
+  const std::vector<std::vector<int32_t>> expected = Undisturbed(requests);
+  for (size_t turn = 0; turn < requests.size(); ++turn) {
+    TestWorker worker(absl::StrCat("w", turn), &cache_, narrow);
+    RecordingSink sink;
+    ASSERT_OK(worker.Run(requests[turn], sink));
+    EXPECT_EQ(sink.tokens, expected[turn]);
+    EXPECT_EQ(sink.done().usage().reencoded_tokens(), 0u);
+    EXPECT_EQ(worker.engine.bad_imports(), 0);
+    ASSERT_OK(worker.Offload());
+    EXPECT_EQ(Stored().kv_tokens(), 60 * turn + 59);
+  }
+  EXPECT_EQ(cache_.core().Stats().reservations, 0u);
+  // The same content ids as in one piece.
+  FakeCacheClient other;
+  TestWorker whole("w1", &other);
+  for (const v1::WorkerGenerateRequest& request : requests) {
+    RecordingSink sink;
+    ASSERT_OK(whole.Run(request, sink));
+  }
+  ASSERT_OK(whole.Offload());
+  const v1::Manifest one_piece = other.Stored(kTenant, kSession);
+  ASSERT_EQ(Stored().pages_size(), one_piece.pages_size());
+  for (int i = 0; i < one_piece.pages_size(); ++i) {
+    EXPECT_EQ(Stored().pages(i).content_id(), one_piece.pages(i).content_id()) << i;
+  }
+}
+
 // While the bytes are on their way the session is cut, leaves, or loses the pages before them.
 TEST_F(PagePushTest, WhatWasOvertakenIsNotPublished) {
   const std::function<void(TestWorker&)> events[] = {
