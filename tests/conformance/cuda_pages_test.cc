@@ -29,7 +29,7 @@ class CudaPagesTest : public ::testing::TestWithParam<const char*> {
                                                                const EngineOptions& options) {
     auto checkpoint = Checkpoint::Open(model, {});
     EXPECT_OK(checkpoint);
-    return Engine::Create(**checkpoint, OpenTestGpu(), options, nullptr);
+    return Engine::Create(**checkpoint, OpenTestGpu(DType::kF32), options, nullptr);
   }
 };
 
@@ -37,7 +37,7 @@ class CudaPagesTest : public ::testing::TestWithParam<const char*> {
 TEST_P(CudaPagesTest, ALargeMatrixArrivesWhole) {
   constexpr int64_t kRows = 3500;
   constexpr int64_t kCols = 2050;  // rows are padded
-  const std::unique_ptr<Backend> gpu = OpenTestGpu();
+  const std::unique_ptr<Backend> gpu = OpenTestGpu(DType::kF32);
   ASSERT_NE(gpu, nullptr);
   std::vector<float> values(kRows * kCols);
   for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i % 9973);
@@ -61,7 +61,7 @@ TEST_P(CudaPagesTest, ALargeMatrixArrivesWhole) {
 }
 
 TEST_P(CudaPagesTest, PinnedMemoryIsZeroed) {
-  const std::unique_ptr<Backend> gpu = OpenTestGpu();
+  const std::unique_ptr<Backend> gpu = OpenTestGpu(DType::kF32);
   ASSERT_NE(gpu, nullptr);
   ASSERT_OK_AND_ASSIGN(const HostBuffer buffer, gpu->AllocateHost(100000));
   EXPECT_EQ(reinterpret_cast<uintptr_t>(buffer.data()) % 4096, 0u);

@@ -53,6 +53,12 @@ class ForwardingBackend : public Backend {
   void GatherRows(const GatherRowsParams& params) override { inner_->GatherRows(params); }
   void CopyRows(const CopyRowsParams& params) override { inner_->CopyRows(params); }
   void Sample(const SampleParams& params) override { inner_->Sample(params); }
+  bool can_record() const override { return inner_->can_record(); }
+  void BeginRecording() override { inner_->BeginRecording(); }
+  absl::StatusOr<std::unique_ptr<OpRecording>> EndRecording() override {
+    return inner_->EndRecording();
+  }
+  void Replay(const OpRecording& recording) override { inner_->Replay(recording); }
   void Crc32c(const Crc32cParams& params) override { inner_->Crc32c(params); }
 
  private:

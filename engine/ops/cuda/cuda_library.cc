@@ -252,11 +252,6 @@ const GpuApi kApi = WithOps({.error_text = &ErrorText,
                              .copy_to_device = &CopyToDevice,
                              .copy_to_host = &CopyToHost,
                              .synchronize = &Synchronize,
-                             .begin_recording = &BeginRecording,
-                             .end_recording = &EndRecording,
-                             .replay = &Replay,
-                             .free_recording = &FreeRecording,
-
                              .allocate_host = &AllocateHost,
                              .free_host = &FreeHost,
                              .copy_async = &CopyAsync,
@@ -264,7 +259,11 @@ const GpuApi kApi = WithOps({.error_text = &ErrorText,
                              .destroy_event = &DestroyEvent,
                              .record_event = &RecordEvent,
                              .stream_wait = &StreamWait,
-                             .wait_event = &WaitEvent});
+                             .wait_event = &WaitEvent,
+                             .begin_recording = &BeginRecording,
+                             .end_recording = &EndRecording,
+                             .replay = &Replay,
+                             .free_recording = &FreeRecording});
 
 }  // namespace
 
