@@ -10,12 +10,14 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/types/span.h"
+#include "base/crc32c.h"
 #include "base/mutex.h"
 #include "base/status_macros.h"
 
 namespace lckv {
 namespace {
 
+constexpr int32_t kPagesAtOnce = 64;
 constexpr size_t kMaxImporters = 8;
 
 // Numbers between 1/4 and 1 of either sign in bf16, f16 and f32 alike: sign, an exponent just below
@@ -65,7 +67,17 @@ absl::Status HeldSessions::Open(size_t index, int32_t tokens, PageTraffic& traff
   absl::Time begin = absl::Now();
   LCKV_ASSIGN_OR_RETURN(std::unique_ptr<PageImport> import, engine_->ReserveImport(pages));
   absl::Duration spent = absl::Now() - begin;
-  for (void* const buffer : import->buffers()) std::memcpy(buffer, page_.data(), page_.size());
+  for (int64_t landed = 0; landed < pages;) {
+    begin = absl::Now();
+    LCKV_ASSIGN_OR_RETURN(const absl::Span<void* const> buffers,
+                          import->Stage(kPagesAtOnce, absl::InfiniteFuture()));
+    spent += absl::Now() - begin;
+    for (void* const buffer : buffers) std::memcpy(buffer, page_.data(), page_.size());
+    begin = absl::Now();
+    LCKV_RETURN_IF_ERROR(import->Landed(std::vector<uint32_t>(buffers.size(), page_crc32c_)));
+    spent += absl::Now() - begin;
+    landed += static_cast<int64_t>(buffers.size());
+  }
   begin = absl::Now();
   LCKV_RETURN_IF_ERROR(
       engine_->OpenSession(NameOf(index), {}, std::move(transcript), std::move(import)));
@@ -102,7 +114,10 @@ absl::Status HeldSessions::OpenMany(const std::vector<size_t>& indices, int32_t 
 }
 
 absl::Status HeldSessions::Hold(int count, int32_t tokens) {
-  if (page_.empty()) page_ = MakePage(engine_->page_layout());
+  if (page_.empty()) {
+    page_ = MakePage(engine_->page_layout());
+    page_crc32c_ = Crc32c(page_.data(), page_.size());
+  }
   slots_.resize(std::max(slots_.size(), static_cast<size_t>(count)));
   std::vector<size_t> missing;
   for (size_t i = 0; i < slots_.size(); ++i) {
@@ -135,11 +150,15 @@ absl::StatusOr<TurnTimes> HeldSessions::Decode(int count, int32_t steps) {
 }
 
 absl::StatusOr<PageTraffic> HeldSessions::Export() {
+  const auto pages = static_cast<int32_t>(engine_->page_layout().PagesFor(slots_[0].tokens));
   const absl::Time begin = absl::Now();
-  LCKV_ASSIGN_OR_RETURN(const SessionExport exported, engine_->Export(NameOf(0), 0));
   PageTraffic traffic;
+  for (int32_t first = 0; first < pages; first += kPagesAtOnce) {
+    LCKV_ASSIGN_OR_RETURN(const SessionExport exported,
+                          engine_->Export(NameOf(0), first, kPagesAtOnce));
+    for (const auto& page : exported.pages) traffic.bytes += static_cast<int64_t>(page.size());
+  }
   traffic.seconds = absl::ToDoubleSeconds(absl::Now() - begin);
-  for (const auto& page : exported.pages) traffic.bytes += static_cast<int64_t>(page.size());
   return traffic;
 }
 

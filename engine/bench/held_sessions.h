@@ -39,8 +39,8 @@ class HeldSessions {
   const PageTraffic& imported() const { return imported_; }
   // Pages of the first session, read out.
   absl::StatusOr<PageTraffic> Export();
-  // Closes and imports the first session again, alone: the engine's part only (ReserveImport and
-  // OpenSession), without the making of bytes.
+  // Closes and imports the first session again, alone: the engine's part only, without the making
+  // of bytes.
   absl::StatusOr<PageTraffic> Import();
 
  private:
@@ -56,6 +56,7 @@ class HeldSessions {
   Engine* const engine_;
   std::vector<Slot> slots_;
   std::vector<uint8_t> page_;  // what every imported page holds
+  uint32_t page_crc32c_ = 0;
   PageTraffic imported_;
 };
 
