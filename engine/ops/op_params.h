@@ -77,10 +77,10 @@ struct StoreKvParams {
 
 // Scaled dot-product attention over stored K/V with grouped query heads (query head h reads kv head
 // h / (heads / kv_heads)): row r at position p sees the positions j with
-//   j < visible_end of its table,  j < p if nodiag else j <= p,  and j > p - window if window > 0.
-// Nothing visible: the output is zero. Scores and sums are float32 in an order that depends on p
-// and the visible range only. Shapes: q, out [rows][heads][head_dim]; positions, table_of_row int32
-// [rows].
+//   j < visible_end of its table,  j < p if nodiag else j <= p,
+//   and, if window > 0, j > p - window or j < sinks.
+// Nothing visible: the output is zero. The order of sums depends on p and the visible range only.
+// Shapes: q, out [rows][heads][head_dim]; positions, table_of_row int32 [rows].
 struct AttentionParams {
   const float* q;
   const int32_t* positions;
@@ -93,8 +93,12 @@ struct AttentionParams {
   int32_t window;  // 0: none
   bool nodiag;
   float scale;
-  int32_t max_position;  // the largest of `positions`: sizes the scratch
+  int32_t max_position;  // no less than any of `positions`: sizes the scratch
   Activations out;
+  int32_t sinks = 0;  // first positions of the sequence that stay visible beyond the window
+  // The last so many rows are alone, or nearly, in reading their sequence; the rows before them
+  // come as runs of rows of one sequence. For speed only: no bit depends on it.
+  int32_t decode_rows = 0;
 };
 
 // out[r][i] = silu(gate[r][i]) * up[r][i], silu(x) = x / (1 + exp(-x)). Shapes [rows][size]. A

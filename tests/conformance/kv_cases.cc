@@ -50,8 +50,8 @@ class AttentionCase final : public OpCase {
         q_(Gaussian(spec.rows.size() * static_cast<size_t>(spec.heads * spec.head_dim), 63)) {}
 
   std::string Describe() const override {
-    return absl::StrCat("attention heads ", spec_.heads, ", window ", spec_.window,
-                        spec_.nodiag ? ", nodiag, " : ", ", DescribeKv(KvOf(spec_)));
+    return absl::StrCat("attention heads ", spec_.heads, ", window ", spec_.window, ", sinks ",
+                        spec_.sinks, spec_.nodiag ? ", nodiag, " : ", ", DescribeKv(KvOf(spec_)));
   }
   int rows() const override { return static_cast<int>(spec_.rows.size()); }
 
@@ -79,7 +79,8 @@ class AttentionCase final : public OpCase {
                        .nodiag = spec_.nodiag,
                        .scale = Scale(),
                        .max_position = last == rows.positions.end() ? 0 : *last,
-                       .out = out.activations()});
+                       .out = out.activations(),
+                       .sinks = spec_.sinks});
     OpOutcome outcome;
     outcome.values = out.Read(&outcome.stray_write);
     return outcome;

@@ -111,6 +111,16 @@ void AddAttentionRanges(Cases& cases, DType activations) {
       cases.push_back(MakeAttentionCase(spec));
     }
   }
+  // Sinks: within a chunk, to its border and beyond, before the window, touching it and inside it.
+  for (int sinks : {1, 4, 63, 64, 65, 100, 200}) {
+    for (int window : {0, 1, 30, 64, 100}) {
+      AttentionSpec spec = {.heads = 2, .kv_heads = 1, .window = window, .sinks = sinks};
+      spec.nodiag = window == 30;
+      spec.sequences = {{.length = 170, .visible_end = sinks == 4 ? 150 : INT32_MAX}};
+      for (int p = sinks % 3; p < 170; p += 3) spec.rows.push_back({0, p});
+      cases.push_back(MakeAttentionCase(spec));
+    }
+  }
   // A segment after a past, in pages of its own; visible_end as in the first pass, and in the
   // past's middle.
   for (int split : {1, 15, 16, 17, 63, 64, 70, 79}) {

@@ -73,6 +73,7 @@ struct AttentionSpec {
   int tokens_per_page = 16;
   int window = 0;
   bool nodiag = false;
+  int sinks = 0;
   std::vector<SequenceSpec> sequences = {};
   std::vector<RowSpec> rows = {};
   DType activations = DType::kF32;

@@ -47,7 +47,8 @@ void CpuAttention::Run(const AttentionParams& params) {
   const int64_t rows = params.rows;
   const int64_t items = rows * shape.kv_heads * parts;
   const int64_t most_positions = params.window > 0
-                                     ? std::min(params.window, params.max_position + 1)
+                                     ? std::min(params.window + params.sinks,
+                                                params.max_position + 1)
                                      : params.max_position + 1;
   const int64_t item_work = most_positions * shape.head_dim * std::min(group, kMaxGroup);
   pool_.ParallelFor(items, item_work, [&](int64_t begin, int64_t end, int thread) {
@@ -68,7 +69,8 @@ void CpuAttention::Attend(const AttentionParams& params, int64_t row, int32_t fi
   const KvTable& table = params.tables[params.table_of_row[row]];
   const int32_t kv_head = first_head / (params.heads / shape.kv_heads);
   const int64_t offset = (row * params.heads + first_head) * shape.head_dim;
-  const KvRange range = VisibleRange(table, params.positions[row], params.window, params.nodiag);
+  const KvRange range = VisibleRange(table, params.positions[row], params.window, params.sinks,
+                                     params.nodiag);
 
   AttentionState& state = scratch.state;
   AttentionBlock& block = scratch.block;
@@ -79,20 +81,25 @@ void CpuAttention::Attend(const AttentionParams& params, int64_t row, int32_t fi
   block.dtype = params.dtype;
   block.scale = params.scale;
   const int64_t value_bytes = BytesOf(params.dtype, 1);
-  for (int32_t begin = range.begin; begin < range.end;) {
-    const int32_t block_begin = begin / kAttentionBlock * kAttentionBlock;
-    const int32_t end = std::min(range.end - block_begin, kAttentionBlock) + block_begin;
-    FindKeys(table, shape, kv_head, value_bytes, block_begin, begin, end, block.keys);
-    block.first = begin - block_begin;
-    block.count = end - begin;
-    kernels_.attend(block, state);
-    begin = end;
-  }
+  const auto attend = [&](int32_t begin, int32_t range_end) {
+    while (begin < range_end) {
+      const int32_t block_begin = begin / kAttentionBlock * kAttentionBlock;
+      const int32_t end = std::min(range_end - block_begin, kAttentionBlock) + block_begin;
+      FindKeys(table, shape, kv_head, value_bytes, block_begin, begin, end, block.keys);
+      block.first = begin - block_begin;
+      block.count = end - begin;
+      kernels_.attend(block, state);
+      begin = end;
+    }
+  };
+  attend(0, range.sinks);
+  attend(range.begin, range.end);
 
   for (int32_t h = 0; h < heads; ++h) {
     float* out = params.out.floats() + offset + static_cast<int64_t>(h) * shape.head_dim;
     // Nothing visible: zero, not 0 / 0.
-    const float sum = range.begin < range.end ? state.sum[h] : 1.0f;
+    const bool any = range.sinks > 0 || range.begin < range.end;
+    const float sum = any ? state.sum[h] : 1.0f;
     for (int32_t i = 0; i < shape.head_dim; ++i) out[i] = state.out[h][i] / sum;
   }
 }

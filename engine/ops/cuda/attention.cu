@@ -51,9 +51,7 @@ struct Chunk {
   int32_t first;
   KvRange visible;
 
-  LCKV_DEVICE bool Sees(int32_t slot) const {
-    return first + slot >= visible.begin && first + slot < visible.end;
-  }
+  LCKV_DEVICE bool Sees(int32_t slot) const { return visible.Sees(first + slot); }
 };
 
 LCKV_DEVICE const uint8_t* KeyAt(const AttentionParams& args, const Block& block,
@@ -125,10 +123,10 @@ LCKV_DEVICE void Values(const AttentionParams& args, const Block& block, const S
   for (int32_t index = block.thread; index < block.group * head_dim; index += kThreads) {
     const int32_t g = index / head_dim;
     float sum = 0;
-    const int32_t end = min(chunk.first + kChunk, chunk.visible.end);
-    for (int32_t p = max(chunk.first, chunk.visible.begin); p < end; ++p) {
-      const uint8_t* value = KeyAt(args, block, p) + args.shape.value_offset_bytes;
-      sum = device::Fma(shared[layout.weights + g * kChunk + p - chunk.first],
+    for (int32_t j = 0; j < kChunk; ++j) {
+      if (!chunk.Sees(j)) continue;
+      const uint8_t* value = KeyAt(args, block, chunk.first + j) + args.shape.value_offset_bytes;
+      sum = device::Fma(shared[layout.weights + g * kChunk + j],
                         LoadKv(value, args.dtype, index % head_dim), sum);
     }
     shared[layout.sums + index] = device::Fma(shared[layout.sums + index], shared[layout.keep + g],
@@ -152,7 +150,9 @@ __global__ void __launch_bounds__(kThreads) AttentionKernel(AttentionParams args
       (static_cast<int64_t>(block.row) * args.heads + block.kv_head * block.group) * head_dim;
 
   const int32_t position = args.positions[block.row];
-  const KvRange visible = VisibleRange(*block.table, position, args.window, args.nodiag);
+  const KvRange visible =
+      VisibleRange(*block.table, position, args.window, args.sinks, args.nodiag);
+  const KvChunks chunks = ChunksOf(visible, kChunk);
 
   for (int32_t i = block.thread; i < values; i += kThreads) {
     shared[layout.q + i] = args.q[offset + i];
@@ -163,10 +163,8 @@ __global__ void __launch_bounds__(kThreads) AttentionKernel(AttentionParams args
     shared[layout.total + g] = 0.0f;
   }
   __syncthreads();
-  const bool any = visible.begin < visible.end;
-  for (int32_t first = visible.begin / kChunk * kChunk; any && first < visible.end;
-       first += kChunk) {
-    const Chunk chunk = {first, visible};
+  for (int32_t n = 0; n < chunks.count; ++n) {
+    const Chunk chunk = {chunks.At(n, kChunk), visible};
     Scores(args, block, layout, chunk, shared);
     __syncthreads();
     Softmax(block, layout, chunk, shared);

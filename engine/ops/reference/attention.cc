@@ -25,7 +25,7 @@ void Softmax(std::vector<double>& scores) {
 bool IsVisible(const AttentionParams& params, const KvTable& table, int32_t p, int32_t j) {
   if (j >= table.visible_end) return false;
   if (params.nodiag ? j >= p : j > p) return false;
-  return params.window == 0 || j > p - params.window;
+  return params.window == 0 || j > p - params.window || j < params.sinks;
 }
 
 // One query head of one row: q, out [head_dim].
