@@ -8,7 +8,7 @@ namespace lckv {
 // CUDA backend copies it to the device as it is. Pages are KV pages (engine/kv/page_layout.h) or
 // pass buffers with the same inner layout
 //   [kv_head]{ K: [T][head_dim], V: [T][head_dim] }   starting `*_offset_bytes` after the page's
-//   address.
+//   address, at a multiple of 16 bytes.
 //
 // Position j lies in slot j % T of
 //   past_pages[j / T]                         if j <  split   (earlier segments)

@@ -51,6 +51,19 @@ TEST_P(CudaConformanceTest, ProductsDoNotDependOnTheBatch) {
   }
 }
 
+// All rows by themselves, split or not as their number says, and a few beside runs of rows.
+TEST_P(CudaConformanceTest, AttentionHasTheSameBitsInEveryForm) {
+  if (GetParam() != DType::kBf16) return;  // one form only
+  for (AttentionSpec spec : Bf16AttentionSpecs()) {
+    const std::vector<float> in_runs = RunAll(*MakeAttentionCase(spec), *backend_).values;
+    for (int decode_rows : {1000, 1, 3}) {
+      spec.decode_rows = decode_rows;
+      const auto op_case = MakeAttentionCase(spec);
+      ExpectSameBits(op_case->Describe(), in_runs, RunAll(*op_case, *backend_).values);
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Activations, CudaConformanceTest,
                          ::testing::Values(DType::kF32, DType::kBf16),
                          [](const auto& info) { return std::string(Name(info.param)); });

@@ -30,6 +30,9 @@ KvSpec KvOf(const AttentionSpec& spec) {
           spec.tokens_per_page, spec.sequences, spec.rows};
 }
 
+constexpr double kBf16Epsilon = 0x1p-9;  // as kEpsilon
+constexpr float kLog2E = 1.44269504088896340736f;
+
 // positions and table_of_row of rows [begin, end).
 struct RowArrays {
   RowArrays(const std::vector<RowSpec>& rows, int begin, int end) {
@@ -47,11 +50,19 @@ class AttentionCase final : public OpCase {
   explicit AttentionCase(const AttentionSpec& spec)
       : spec_(spec),
         kv_(KvOf(spec), 61),
-        q_(Gaussian(spec.rows.size() * static_cast<size_t>(spec.heads * spec.head_dim), 63)) {}
+        q_(Gaussian(spec.rows.size() * static_cast<size_t>(spec.heads * spec.head_dim), 63)) {
+    if (!spec.rounded_q) return;
+    // Kernels fold the scale and the step from e to 2 into the query before they round it.
+    const float factor = Scale() * kLog2E;
+    for (float& q : q_) q *= factor;
+    q_ = Rounded(q_, DType::kBf16);
+    for (float& q : q_) q /= factor;
+  }
 
   std::string Describe() const override {
     return absl::StrCat("attention heads ", spec_.heads, ", window ", spec_.window, ", sinks ",
-                        spec_.sinks, spec_.nodiag ? ", nodiag, " : ", ", DescribeKv(KvOf(spec_)));
+                        spec_.sinks, ", decode rows ", spec_.decode_rows,
+                        spec_.nodiag ? ", nodiag, " : ", ", DescribeKv(KvOf(spec_)));
   }
   int rows() const override { return static_cast<int>(spec_.rows.size()); }
 
@@ -80,7 +91,8 @@ class AttentionCase final : public OpCase {
                        .scale = Scale(),
                        .max_position = last == rows.positions.end() ? 0 : *last,
                        .out = out.activations(),
-                       .sinks = spec_.sinks});
+                       .sinks = spec_.sinks,
+                       .decode_rows = std::min(spec_.decode_rows, end - begin)});
     OpOutcome outcome;
     outcome.values = out.Read(&outcome.stray_write);
     return outcome;
@@ -88,7 +100,8 @@ class AttentionCase final : public OpCase {
 
   // A score is off by e <= (head_dim + 2) roundings of scale |q| |k|, a weight then by a factor of
   // exp(+-2 e), and the sums over the positions add a rounding each: all relative to the largest
-  // value.
+  // value. Where activations are bf16, so may be the weights (not their sum) and the scaled query,
+  // whose rounding moves a score by half a unit of its last place relative to |q| |k|.
   std::vector<float> Tolerance() const override {
     std::vector<float> tolerance;
     const auto dim = static_cast<size_t>(spec_.head_dim);
@@ -108,9 +121,12 @@ class AttentionCase final : public OpCase {
         }
         const double score = static_cast<double>(Scale()) * q * k;
         const double roundings = 2 * (spec_.head_dim + 2) * score + 2 * (last + 1) + 16;
-        tolerance.insert(
-            tolerance.end(), dim,
-            static_cast<float>((roundings * kEpsilon + RoundingOf(spec_.activations)) * v));
+        double error = roundings * kEpsilon + RoundingOf(spec_.activations);
+        if (spec_.activations == DType::kBf16 && spec_.dtype == DType::kBf16) {
+          error += kBf16Epsilon;
+          if (!spec_.rounded_q) error += std::expm1(2 * kBf16Epsilon * score);
+        }
+        tolerance.insert(tolerance.end(), dim, static_cast<float>(error * v));
       }
     }
     return tolerance;
@@ -121,7 +137,7 @@ class AttentionCase final : public OpCase {
 
   const AttentionSpec spec_;
   const KvValues kv_;
-  const std::vector<float> q_;
+  std::vector<float> q_;
 };
 
 class StoreKvCase final : public OpCase {

@@ -116,6 +116,7 @@ void AddAttentionRanges(Cases& cases, DType activations) {
     for (int window : {0, 1, 30, 64, 100}) {
       AttentionSpec spec = {.heads = 2, .kv_heads = 1, .window = window, .sinks = sinks};
       spec.nodiag = window == 30;
+      spec.activations = activations;
       spec.sequences = {{.length = 170, .visible_end = sinks == 4 ? 150 : INT32_MAX}};
       for (int p = sinks % 3; p < 170; p += 3) spec.rows.push_back({0, p});
       cases.push_back(MakeAttentionCase(spec));
@@ -212,10 +213,59 @@ std::vector<std::unique_ptr<OpCase>> AllOpCases(DType activations) {
   AddRows(cases, activations);
   AddAttentionShapes(cases, activations);
   AddAttentionRanges(cases, activations);
+  if (activations == DType::kBf16) {
+    for (AttentionSpec spec : Bf16AttentionSpecs()) {
+      spec.decode_rows = static_cast<int>(cases.size() % 4);
+      cases.push_back(MakeAttentionCase(spec));
+    }
+  }
   AddKv(cases);
   AddSampling(cases);
   AddPages(cases);
   return cases;
+}
+
+std::vector<AttentionSpec> Bf16AttentionSpecs() {
+  std::vector<AttentionSpec> specs;
+  const auto add = [&specs](AttentionSpec spec) {
+    spec.activations = DType::kBf16;
+    spec.rounded_q = specs.size() % 3 != 0;
+    specs.push_back(spec);
+  };
+  // Head sizes with and without tensor cores.
+  for (int head_dim : {16, 20, 32, 48, 64, 80, 96, 112, 128}) {
+    for (int tokens_per_page : {16, 64}) {
+      AttentionSpec spec = {.heads = 4, .kv_heads = 2, .head_dim = head_dim};
+      spec.tokens_per_page = tokens_per_page;
+      spec.sequences = {{.length = 200}};
+      spec.rows = {{0, 0}, {0, 15}, {0, 16}, {0, 63}, {0, 64}, {0, 150}, {0, 199}};
+      add(spec);
+    }
+  }
+  for (int group : {1, 2, 3, 4, 5, 6, 7, 8, 16, 17, 65}) {
+    AttentionSpec spec = {.heads = group, .kv_heads = 1, .head_dim = 32};
+    spec.sequences = {{.length = 100}};
+    for (int p = 50; p < 100; p += group) spec.rows.push_back({0, p});
+    add(spec);
+  }
+  for (int window : {0, 1, 17, 64, 100}) {
+    for (int sinks : {0, 4, 70}) {
+      AttentionSpec spec = {.heads = 2, .kv_heads = 1, .window = window, .sinks = sinks};
+      spec.nodiag = sinks == 4;
+      spec.sequences = {{.length = 230}};
+      for (int p = 0; p < 230; p += 9) spec.rows.push_back({0, p});
+      add(spec);
+    }
+  }
+  for (int visible_end : {INT32_MAX, 70, 5, 0}) {
+    AttentionSpec spec = {.heads = 3, .kv_heads = 1, .head_dim = 64};
+    spec.sequences = {{.length = 130, .split = 70, .visible_end = visible_end}, {.length = 40}};
+    for (int p = 70; p < 130; p += 5) spec.rows.push_back({0, p});
+    spec.rows.push_back({1, 39});
+    spec.rows.push_back({1, 3});
+    add(spec);
+  }
+  return specs;
 }
 
 }  // namespace lckv::testing

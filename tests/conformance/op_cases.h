@@ -77,6 +77,9 @@ struct AttentionSpec {
   std::vector<SequenceSpec> sequences = {};
   std::vector<RowSpec> rows = {};
   DType activations = DType::kF32;
+  // bf16 activations: queries that stay as they are when a kernel rounds them.
+  bool rounded_q = false;
+  int decode_rows = 0;  // as in AttentionParams, or all rows if they are fewer
 };
 struct KvSpec {  // StoreKv, KvChange: one row for each (sequence, position)
   DType dtype = DType::kBf16;
@@ -126,5 +129,7 @@ std::unique_ptr<OpCase> MakeCrc32cCase(const PagesSpec& spec);
 // The table: every op over all remainders of vector widths and tiles, formats, page boundaries; for
 // backends whose products read `activations`.
 std::vector<std::unique_ptr<OpCase>> AllOpCases(DType activations);
+// Its attention for tensor cores: bf16 K, V and activations.
+std::vector<AttentionSpec> Bf16AttentionSpecs();
 
 }  // namespace lckv::testing

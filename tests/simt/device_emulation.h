@@ -17,8 +17,9 @@
 #include "tests/simt/stream.h"
 
 #define LCKV_DEVICE
+#define LCKV_UNROLL
 #define __global__
-#define __launch_bounds__(threads)
+#define __launch_bounds__(...)
 #define LCKV_SHARED(type, name, count) \
   static const char name##_tag = 0;    \
   ::lckv::simt::SharedArray<type> name(&name##_tag, (count) * sizeof(type))
@@ -64,6 +65,7 @@ inline float Floor(float a) { return std::floor(a); }
 inline float Exp(float a) { return std::exp(a); }
 inline float Log(float a) { return std::log(a); }
 inline int32_t RoundToInt(float a) { return static_cast<int32_t>(std::nearbyint(a)); }
+inline float Exp2(float a) { return std::exp2(a); }
 inline float FloatOf(uint32_t bits) {
   float value;
   std::memcpy(&value, &bits, sizeof(value));

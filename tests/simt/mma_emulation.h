@@ -3,6 +3,7 @@
 // engine/ops/cuda/mma.cuh for the host compiler; device_emulation.h includes it. Fragment layouts
 // are described there.
 
+#include <cmath>
 #include <cstdint>
 
 #include "tests/simt/executor.h"
@@ -44,6 +45,15 @@ inline void LoadMatricesTransposed(uint32_t (&out)[4], SharedPointer<const uint1
     const int first = 8 * m + 2 * (lane % 4);
     out[m] = value(first) | value(first + 1) << 16;
   }
+}
+
+inline uint32_t PackBf16(float low, float high) {
+  const auto rounded = [](float value) {
+    const uint32_t bits = BitsOf(value);
+    if (std::isnan(value)) return 0x7fffu;
+    return (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16;
+  };
+  return rounded(low) | rounded(high) << 16;
 }
 
 inline void MultiplyBf16(float (&sums)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {

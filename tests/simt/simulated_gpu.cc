@@ -7,6 +7,7 @@
 #include <cstring>
 #include <functional>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <utility>
 #include <vector>
@@ -18,12 +19,22 @@
 
 namespace lckv::gpu {
 
+constexpr int32_t kMultiprocessors = 4;
+
 struct Device {
   Device(Blas* blas, void* scratch, bool fast, bool late_copies, uint64_t size)
-      : scratch(scratch), products(blas, scratch, fast), streams(late_copies), memory_bytes(size) {}
+      : scratch(scratch),
+        products(blas, scratch, fast),
+        attention_scratch(new unsigned char[kWorkspaceBytes]),
+        workspace{attention_scratch.get(), kWorkspaceBytes, kMultiprocessors},
+        streams(late_copies),
+        memory_bytes(size) {}
   ~Device() { std::free(scratch); }
   void* scratch;
   Products products;
+  // Host memory that the kernels may write; as on a device, nobody clears it.
+  std::unique_ptr<unsigned char[]> attention_scratch;
+  Workspace workspace;
   simt::Stream stream;
   simt::SimulatedStreams streams;  // beside it
   const uint64_t memory_bytes;
@@ -72,7 +83,7 @@ int Info(Device* device, DeviceInfo* info) {
   std::strncpy(info->name, "simulated GPU", sizeof(info->name) - 1);
   std::strncpy(info->products, BlasVersion(), sizeof(info->products) - 1);
   info->compute_major = 9;
-  info->multiprocessors = 1;
+  info->multiprocessors = kMultiprocessors;
   info->memory_bytes = device->memory_bytes;
   const std::lock_guard<std::mutex> lock(device->mu);
   info->free_bytes = device->memory_bytes - device->allocated_bytes;
@@ -202,6 +213,7 @@ const GpuApi kApi = WithOps({.error_text = &ErrorText,
 
 Stream StreamOf(Device* device) { return &device->stream; }
 Products& ProductsOf(Device* device) { return device->products; }
+const Workspace& WorkspaceOf(Device* device) { return device->workspace; }
 
 extern "C" __attribute__((visibility("default"))) const GpuApi* lckv_gpu_api() { return &kApi; }
 

@@ -46,10 +46,9 @@ void CpuAttention::Run(const AttentionParams& params) {
   // Rows vary fastest: rows that follow each other usually read the same pages.
   const int64_t rows = params.rows;
   const int64_t items = rows * shape.kv_heads * parts;
-  const int64_t most_positions = params.window > 0
-                                     ? std::min(params.window + params.sinks,
-                                                params.max_position + 1)
-                                     : params.max_position + 1;
+  const int64_t most_positions =
+      params.window > 0 ? std::min(params.window + params.sinks, params.max_position + 1)
+                        : params.max_position + 1;
   const int64_t item_work = most_positions * shape.head_dim * std::min(group, kMaxGroup);
   pool_.ParallelFor(items, item_work, [&](int64_t begin, int64_t end, int thread) {
     Scratch& scratch = scratch_[static_cast<size_t>(thread)];
@@ -69,8 +68,8 @@ void CpuAttention::Attend(const AttentionParams& params, int64_t row, int32_t fi
   const KvTable& table = params.tables[params.table_of_row[row]];
   const int32_t kv_head = first_head / (params.heads / shape.kv_heads);
   const int64_t offset = (row * params.heads + first_head) * shape.head_dim;
-  const KvRange range = VisibleRange(table, params.positions[row], params.window, params.sinks,
-                                     params.nodiag);
+  const KvRange range =
+      VisibleRange(table, params.positions[row], params.window, params.sinks, params.nodiag);
 
   AttentionState& state = scratch.state;
   AttentionBlock& block = scratch.block;

@@ -12,10 +12,15 @@ namespace lckv::gpu {
 // Defined by the library.
 Stream StreamOf(Device* device);
 Products& ProductsOf(Device* device);
+const Workspace& WorkspaceOf(Device* device);
 
 template <typename Args, int (*kLaunch)(const Args&, Stream)>
 int Queue(Device* device, const Args* args) {
   return kLaunch(*args, StreamOf(device));
+}
+template <typename Args, int (*kLaunch)(const Args&, const Workspace&, Stream)>
+int Queue(Device* device, const Args* args) {
+  return kLaunch(*args, WorkspaceOf(device), StreamOf(device));
 }
 
 inline int PrepareProduct(Device* device, const Weight* weight, char* text, uint64_t text_bytes) {

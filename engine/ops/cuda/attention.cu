@@ -4,6 +4,7 @@
 // bits depend on the position and the visible range only, and a kernel that gives chunks to
 // different blocks can give the same ones.
 
+#include "engine/ops/cuda/attention_plan.h"
 #include "engine/ops/cuda/formats.cuh"
 #include "engine/ops/cuda/kernels.h"
 #include "engine/ops/cuda/launch.cuh"
@@ -182,7 +183,10 @@ __global__ void __launch_bounds__(kThreads) AttentionKernel(AttentionParams args
 
 }  // namespace
 
-int LaunchAttention(const AttentionParams& args, Stream stream) {
+int LaunchAttention(const AttentionParams& args, const Workspace& workspace, Stream stream) {
+  if (CanAttendWithMma(args)) {
+    return LaunchAttentionMma(args, PlanAttention(args, workspace), workspace, stream);
+  }
   const Dim3 grid = {static_cast<unsigned>(args.rows), static_cast<unsigned>(args.shape.kv_heads)};
   const SharedLayout layout = LayoutOf(args.heads / args.shape.kv_heads, args.shape.head_dim);
   const size_t shared_bytes = static_cast<size_t>(layout.count) * sizeof(float);

@@ -16,6 +16,7 @@ struct Device {
   cudaStream_t copy_out = nullptr;
   void* product_memory = nullptr;
   Products* products = nullptr;
+  Workspace workspace;
 };
 struct Event {
   cudaEvent_t event = nullptr;
@@ -42,6 +43,7 @@ int DeviceCount(int32_t* count) {
 int Close(Device* device, int result) {
   delete device->products;
   if (device->product_memory != nullptr) cudaFree(device->product_memory);
+  if (device->workspace.data != nullptr) cudaFree(device->workspace.data);
   for (cudaStream_t stream : {device->stream, device->copy_in, device->copy_out}) {
     if (stream != nullptr) cudaStreamDestroy(stream);
   }
@@ -73,6 +75,15 @@ int Open(int32_t ordinal, bool fast, Device** out) {
   if (error == cudaSuccess && major < kMinComputeMajor) error = cudaErrorNoKernelImageForDevice;
   for (cudaStream_t* stream : {&device->stream, &device->copy_in, &device->copy_out}) {
     if (error == cudaSuccess) error = cudaStreamCreateWithFlags(stream, cudaStreamNonBlocking);
+  }
+  Workspace& workspace = device->workspace;
+  if (error == cudaSuccess) {
+    error =
+        cudaDeviceGetAttribute(&workspace.multiprocessors, cudaDevAttrMultiProcessorCount, ordinal);
+  }
+  if (error == cudaSuccess) {
+    workspace.bytes = kWorkspaceBytes;
+    error = cudaMalloc(&workspace.data, workspace.bytes);
   }
   const int status = error != cudaSuccess ? Code(error) : OpenProducts(device, fast);
   if (status != 0) return Close(device, status);
@@ -269,6 +280,7 @@ const GpuApi kApi = WithOps({.error_text = &ErrorText,
 
 Stream StreamOf(Device* device) { return device->stream; }
 Products& ProductsOf(Device* device) { return *device->products; }
+const Workspace& WorkspaceOf(Device* device) { return device->workspace; }
 
 extern "C" __attribute__((visibility("default"))) const GpuApi* lckv_gpu_api() { return &kApi; }
 

@@ -29,6 +29,8 @@ inline constexpr uint32_t kAllLanes = 0xffffffffu;
 #if defined(__CUDACC__)
 
 #define LCKV_DEVICE __device__
+// Before a loop with a constant count, whose arrays are to stay in registers.
+#define LCKV_UNROLL _Pragma("unroll")
 // A block's shared memory: `count` values under `name`, and the launch's dynamic part, declared
 // with the narrowest type that it is used as. Both are aligned to 16 bytes.
 #define LCKV_SHARED(type, name, count) __shared__ __align__(16) type name[count]
@@ -56,6 +58,12 @@ LCKV_DEVICE inline float Exp(float a) { return expf(a); }
 LCKV_DEVICE inline float Log(float a) { return logf(a); }
 // To nearest even.
 LCKV_DEVICE inline int32_t RoundToInt(float a) { return __float2int_rn(a); }
+// 2^a, approximate: within 2 ulp, last bits as with Exp; results below 2^-126 may be 0.
+LCKV_DEVICE inline float Exp2(float a) {
+  float power;
+  asm("ex2.approx.ftz.f32 %0, %1;\n" : "=f"(power) : "f"(a));
+  return power;
+}
 LCKV_DEVICE inline float FloatOf(uint32_t bits) { return __uint_as_float(bits); }
 LCKV_DEVICE inline uint32_t BitsOf(float value) { return __float_as_uint(value); }
 

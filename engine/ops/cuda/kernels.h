@@ -46,12 +46,20 @@ struct AddBiasArgs {
 int LaunchQuantizeRows(const QuantizeRowsArgs& args, Stream stream);
 int LaunchScaleSums(const ScaleSumsArgs& args, Stream stream);
 int LaunchAddBias(const AddBiasArgs& args, Stream stream);
+// Device memory for an op's own use until the next op on the stream, and what it is on.
+struct Workspace {
+  void* data = nullptr;  // aligned to 16 bytes
+  uint64_t bytes = 0;
+  int32_t multiprocessors = 1;
+};
+inline constexpr uint64_t kWorkspaceBytes = uint64_t{64} << 20;
+
 int LaunchEmbed(const EmbedArgs& args, Stream stream);
 int LaunchRmsNorm(const RmsNormParams& args, Stream stream);
 int LaunchLinear(const LinearArgs& args, Stream stream);
 int LaunchRope(const RopeParams& args, Stream stream);
 int LaunchStoreKv(const StoreKvParams& args, Stream stream);
-int LaunchAttention(const AttentionParams& args, Stream stream);
+int LaunchAttention(const AttentionParams& args, const Workspace& workspace, Stream stream);
 int LaunchSwiGlu(const SwiGluParams& args, Stream stream);
 int LaunchKvChange(const KvChangeParams& args, Stream stream);
 int LaunchGatherRows(const GatherRowsParams& args, Stream stream);

@@ -4,7 +4,7 @@
 // 8.0 and later. In the simulation device.cuh brings the same functions (tests/simt); there a copy
 // lands at the wait, and touching its target before that is an error.
 //
-// Instructions and fragment layouts: PTX ISA, "cp.async", "ldmatrix", "mma" (m16n8k16).
+// Instructions and fragment layouts: PTX ISA, "cp.async", "ldmatrix", "mma" (m16n8k16), "cvt".
 
 #include "engine/ops/cuda/device.cuh"
 
@@ -48,6 +48,14 @@ LCKV_DEVICE inline void LoadMatricesTransposed(uint32_t (&out)[4],
                : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3])
                : "r"(SharedAddress(row))
                : "memory");
+}
+
+// Two numbers as bf16, rounded to nearest even, in the halves of a word. Bits as F32ToBf16, but for
+// which NaN it is.
+LCKV_DEVICE inline uint32_t PackBf16(float low, float high) {
+  uint32_t word;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;\n" : "=r"(word) : "f"(high), "f"(low));
+  return word;
 }
 
 // sums [16][8] += a [16][16] * b [16][8], bf16 into float32; all lanes call. With g = lane / 4 and
