@@ -197,9 +197,10 @@ TEST_F(DeviceTest, Mathematics) {
   for (float x = 1e-30f; x < 1e30f; x *= 1.7f) in.push_back(x);
   in.push_back(2.5f);
   const size_t n = in.size();
-  std::vector<float> rsqrt(n), sqrt(n), exp(n), log(n), floor(n);
+  std::vector<float> rsqrt(n), sqrt(n), exp(n), log(n), floor(n), exp2(n);
+  std::vector<uint32_t> bf16(n);
   ASSERT_EQ(LaunchMath({in.data(), rsqrt.data(), sqrt.data(), exp.data(), log.data(), floor.data(),
-                        static_cast<int32_t>(n)}),
+                        exp2.data(), bf16.data(), static_cast<int32_t>(n)}),
             0)
       << simt::LastError();
   for (size_t i = 0; i < n; ++i) {
@@ -209,6 +210,8 @@ TEST_F(DeviceTest, Mathematics) {
     EXPECT_FLOAT_EQ(exp[i], static_cast<float>(std::exp(std::min(x, 80.0))));
     EXPECT_FLOAT_EQ(log[i], static_cast<float>(std::log(x)));
     EXPECT_EQ(floor[i], std::floor(in[i]));
+    EXPECT_FLOAT_EQ(exp2[i], static_cast<float>(std::exp2(std::min(x, 100.0))));
+    EXPECT_EQ(bf16[i], device::F32ToBf16(in[i]) | uint32_t{device::F32ToBf16(-in[i])} << 16);
   }
 }
 

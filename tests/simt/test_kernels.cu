@@ -148,6 +148,8 @@ __global__ void MathKernel(MathArgs args) {
   args.exp[i] = device::Exp(device::Min(x, 80.0f));
   args.log[i] = device::Log(device::Abs(x));
   args.floor[i] = device::Floor(x);
+  args.exp2[i] = device::Exp2(device::Min(x, 100.0f));
+  args.bf16[i] = device::PackBf16(x, -x);
 }
 
 }  // namespace

@@ -85,6 +85,8 @@ struct MathArgs {
   float* exp;
   float* log;
   float* floor;
+  float* exp2;
+  uint32_t* bf16;  // x in the low, -x in the high half
   int32_t count;
 };
 int LaunchMath(const MathArgs& args);
