@@ -14,10 +14,17 @@ size_t Aligned(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kA
 
 bool Staged(const WorkItem& item) { return item.stage != WorkItem::kAllLayers; }
 
-// 0: draft rows, 1: final staged rows, 2: rows of all layers.
+// 0: draft rows, 1: final staged rows, 2: rows of all layers, 3: those that come alone.
 int RowClass(const WorkItem& item) {
-  if (!Staged(item)) return 2;
+  if (!Staged(item)) return item.rows() == 1 ? 3 : 2;
   return item.final_pass() ? 1 : 0;
+}
+
+// The rows at the end that have another table than their neighbours.
+int32_t DecodeRows(const std::vector<int32_t>& table_of_row) {
+  size_t begin = table_of_row.size();
+  while (begin > 0 && (begin == 1 || table_of_row[begin - 1] != table_of_row[begin - 2])) --begin;
+  return static_cast<int32_t>(table_of_row.size() - begin);
 }
 
 }  // namespace
@@ -97,6 +104,7 @@ void StepBatch::PlaceRows(absl::Span<const SequenceWork> work) {
     logits_of_row_.push_back(true);
   }
   counts_.rows = static_cast<int32_t>(tokens.size());
+  counts_.decode = DecodeRows(sequence_of_row_);
   if (stage_index != WorkItem::kAllLayers) {
     stage_ = config_.layer_map.runs()[static_cast<size_t>(stage_index)];
     for (int layer = stage_.begin; stage_.cyclic && layer < stage_.end; ++layer) {
@@ -139,6 +147,7 @@ void StepBatch::DropRows(absl::Span<const SequenceWork> work) {
     if (staged) kept_counts_.staged = static_cast<int32_t>(kept.size());
   }
   kept_counts_.rows = static_cast<int32_t>(kept.size());
+  kept_counts_.decode = DecodeRows(tables);
   num_logit_rows_ = static_cast<int32_t>(logit_rows.size());
   kept_rows_ = Append<int32_t>(kept);
   kept_positions_ = Append<int32_t>(positions);

@@ -35,7 +35,7 @@ struct SequenceWork {
 //
 //   [0, drafts)           staged, not the last pass of a cyclic stage: stop at the K/V of the
 //   stage's topmost upward target [drafts, staged)      staged, last (or only) pass [staged, rows)
-//   all layers
+//   all layers, those alone of their sequence last
 //
 // What varies in size with the sequences' lengths, their page lists, comes last: of steps with
 // equal shape() everything else lies at the same places.
@@ -48,6 +48,7 @@ class StepBatch {
     int32_t drafts = 0;
     int32_t staged = 0;
     int32_t rows = 0;
+    int32_t decode = 0;  // at the end: rows of another sequence than their neighbours
   };
 
   // Where the step happens, in backend memory.

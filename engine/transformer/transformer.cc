@@ -16,10 +16,12 @@ struct Transformer::Rows {
   int32_t count = 0;
   const int32_t* positions = nullptr;     // of row `begin`
   const int32_t* table_of_row = nullptr;  // of row `begin`
+  int32_t decode = 0;                     // as AttentionParams::decode_rows
 
   // The range without its first `rows` rows.
   Rows Without(int32_t rows) const {
-    return {begin + rows, count - rows, positions + rows, table_of_row + rows};
+    return {begin + rows, count - rows, positions + rows, table_of_row + rows,
+            std::min(decode, count - rows)};
   }
 };
 
@@ -137,7 +139,7 @@ Transformer::Rows Transformer::ActiveRows(const StepBatch& batch, int layer,
   int32_t begin = staged ? 0 : counts.staged;
   if (staged && batch.top_target() >= 0 && layer > batch.top_target()) begin = counts.drafts;
   return {begin, counts.rows - begin, batch.positions(after_drop) + begin,
-          batch.table_of_row(after_drop) + begin};
+          batch.table_of_row(after_drop) + begin, std::min(counts.decode, counts.rows - begin)};
 }
 
 // Decode batches take a few sizes only, so that a recording for each serves all steps of a turn.
@@ -275,6 +277,7 @@ void Transformer::AttentionBlock(const StepBatch& batch, int layer, const Rows& 
   attention.shape = ShapeOf(config.layer_map.source(layer));
   attention.dtype = layout_->dtype();
   attention.rows = rows.count;
+  attention.decode_rows = rows.decode;
   attention.heads = config.num_heads;
   attention.window = config.layer_map.windowed(layer) ? config.sliding_window : 0;
   attention.nodiag = config.nodiag(layer);
