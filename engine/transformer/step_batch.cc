@@ -47,8 +47,9 @@ StepBatch::StepBatch(const ModelConfig& config, const PageLayout& layout,
 }
 
 StepShape StepBatch::shape() const {
-  return {counts_.drafts,  counts_.staged, counts_.rows, kept_counts_.staged, kept_counts_.rows,
-          num_logit_rows_, stage_.begin,   stage_.end,   sequences_};
+  return {counts_.drafts,      counts_.staged,    counts_.rows,        counts_.decode,
+          kept_counts_.staged, kept_counts_.rows, kept_counts_.decode, num_logit_rows_,
+          stage_.begin,        stage_.end,        sequences_};
 }
 
 CopyRowsParams StepBatch::Copy(const RowCopies& copies, int32_t rows) const {

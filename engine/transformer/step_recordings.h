@@ -12,7 +12,7 @@ namespace lckv {
 
 // Everything about a step that reaches an op as a plain number: steps of one shape differ in what
 // lies in memory only, so that the ops recorded for one serve all (see StepBatch::shape).
-using StepShape = std::array<int32_t, 9>;
+using StepShape = std::array<int32_t, 11>;
 
 // The recordings of the shapes seen last (CUDA graphs, one for a decode batch of a size, one for a
 // pass over a chunk of a size). A shape is executed as it is the first time and recorded the second
