@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "base/units.h"
+#include "engine/ops/cuda/weight_layout.h"
 #include "engine/ops/cuda/cuda_page_copier.h"
 #include "engine/ops/cuda/weight_upload.h"
 #include "engine/ops/weight_rows.h"
@@ -20,7 +21,6 @@ namespace {
 
 using gpu::GpuApi;
 
-constexpr int64_t kRowAlignment = 16;
 constexpr int64_t kScalesAlignment = 256;
 
 int64_t AlignUp(int64_t bytes, int64_t alignment) {
@@ -229,13 +229,12 @@ absl::StatusOr<std::unique_ptr<LinearWeight>> CudaBackend::PrepareLinear(const H
   LCKV_RETURN_IF_ERROR(CheckWeight(matrix, format));
   LCKV_RETURN_IF_ERROR(CheckFormat(format));
   const int64_t scale_bytes = IsRowQuantized(format) ? kRowScaleBytes : 0;
-  const int64_t stored_bytes = BytesOf(format, matrix.cols);
-  const int64_t row_bytes = AlignUp(stored_bytes - scale_bytes, kRowAlignment);
+  const int64_t row_bytes = gpu::RowBytes(format, matrix.cols);
   const int64_t scales_offset = CudaWeight::ScalesOffset(matrix.rows, row_bytes);
-  LCKV_ASSIGN_OR_RETURN(
-      DeviceBuffer data,
-      Allocate(static_cast<size_t>(scale_bytes > 0 ? scales_offset + matrix.rows * scale_bytes
-                                                   : matrix.rows * row_bytes)));
+  LCKV_ASSIGN_OR_RETURN(DeviceBuffer data,
+                        Allocate(static_cast<size_t>(
+                            scale_bytes > 0 ? scales_offset + matrix.rows * scale_bytes
+                                            : gpu::StoredRows(format, matrix.rows) * row_bytes)));
   std::vector<uint8_t> scales(static_cast<size_t>(matrix.rows * scale_bytes));
   LCKV_RETURN_IF_ERROR(
       upload_->Upload(matrix, format, row_bytes, data.bytes(), absl::MakeSpan(scales)));

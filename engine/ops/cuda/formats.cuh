@@ -1,10 +1,11 @@
 #pragma once
 
 // Reading and writing values of a DType, one at a time, for device code; the byte layouts are
-// those of engine/tensor/dtype.h.
+// those of engine/tensor/dtype.h and, for weights, weight_layout.h.
 
 #include "engine/ops/cuda/device.cuh"
 #include "engine/ops/cuda/gpu_api.h"
+#include "engine/ops/cuda/weight_layout.h"
 #include "engine/ops/op_params.h"
 #include "engine/tensor/dtype_enum.h"
 
@@ -48,31 +49,31 @@ LCKV_DEVICE inline float LoadActivation(const ConstActivations& x, int64_t index
   return device::Bf16ToF32(static_cast<const uint16_t*>(x.data)[index]);
 }
 
-// Value `index` of a weight row, without the row's scale; block ones are d * q (+ m), each product
-// and sum rounded.
-LCKV_DEVICE inline float LoadStoredWeight(const uint8_t* row, DType dtype, int32_t index) {
-  if (dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBf16) {
-    return LoadKv(row, dtype, index);
-  }
-  if (dtype == DType::kI8) return static_cast<float>(static_cast<int8_t>(row[index]));
-  if (dtype == DType::kFp8) return device::E4m3ToF32(row[index]);
-  const int32_t in_block = index % kQuantBlock;
+// weight[output][input]; block formats are d * q (+ m), each product and sum rounded.
+LCKV_DEVICE inline float LoadTiledWeight(const Weight& weight, int64_t output, int32_t input) {
+  const DType dtype = weight.dtype;
+  const uint8_t* const tile =
+      static_cast<const uint8_t*>(weight.data) + TileOffset(dtype, weight.row_bytes, output, input);
+  const TilePlace place =
+      PlaceInTile(dtype, static_cast<int32_t>(output % kTileOutputs), input % TileInputs(dtype));
+  const uint8_t byte = tile[place.quant];
+  const float scale = LoadHalf(tile + place.scale);
   if (dtype == DType::kQ8_0) {
-    const uint8_t* block = row + static_cast<int64_t>(index / kQuantBlock) * 34;
-    const auto q = static_cast<int8_t>(block[2 + in_block]);
-    return device::Mul(LoadHalf(block), static_cast<float>(q));
+    return device::Mul(scale, static_cast<float>(static_cast<int8_t>(byte)));
   }
-  const uint8_t* block = row + static_cast<int64_t>(index / kQuantBlock) * 20;
-  const uint8_t byte = block[4 + in_block % (kQuantBlock / 2)];
-  const int32_t q = in_block < kQuantBlock / 2 ? byte & 15 : byte >> 4;
-  return device::Add(device::Mul(LoadHalf(block), static_cast<float>(q)), LoadHalf(block + 2));
+  const int32_t q = byte >> 4 * place.high_half & 15;
+  return device::Add(device::Mul(scale, static_cast<float>(q)), LoadHalf(tile + place.scale + 2));
 }
-
-// weight[row][index]
-LCKV_DEVICE inline float LoadWeight(const Weight& weight, int64_t row, int32_t index) {
-  const uint8_t* const data = static_cast<const uint8_t*>(weight.data) + row * weight.row_bytes;
-  const float value = LoadStoredWeight(data, weight.dtype, index);
-  return weight.scales == nullptr ? value : device::Mul(weight.scales[row], value);
+LCKV_DEVICE inline float LoadWeight(const Weight& weight, int64_t output, int32_t input) {
+  if (IsTiled(weight.dtype)) return LoadTiledWeight(weight, output, input);
+  const uint8_t* const row = static_cast<const uint8_t*>(weight.data) + output * weight.row_bytes;
+  if (weight.dtype == DType::kI8) {
+    return device::Mul(weight.scales[output], static_cast<float>(static_cast<int8_t>(row[input])));
+  }
+  if (weight.dtype == DType::kFp8) {
+    return device::Mul(weight.scales[output], device::E4m3ToF32(row[input]));
+  }
+  return LoadKv(row, weight.dtype, input);
 }
 
 }  // namespace lckv::gpu

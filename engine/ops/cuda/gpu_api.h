@@ -47,9 +47,8 @@ struct DeviceInfo {
   char products[32];  // library of matrix products and its version
 };
 
-// A weight matrix as the library keeps it: [out_features][in_features], rows of `row_bytes` bytes
-// in the byte order of `dtype`, the first aligned to 256 bytes. Rows of kI8 and kFp8 are their
-// values alone, zeros behind them; the scales lie apart.
+// A weight matrix as the library keeps it (weight_layout.h): [out_features][in_features],
+// RowBytes() of an output in `row_bytes`, the first byte aligned to 256.
 struct Weight {
   const void* data;
   const float* scales;  // [out_features] of kI8 and kFp8, else null

@@ -1,12 +1,12 @@
 #include "engine/ops/cuda/weight_upload.h"
 
 #include <algorithm>
-#include <cstring>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "base/units.h"
+#include "engine/ops/cuda/weight_layout.h"
 #include "engine/ops/weight_rows.h"
 #include "engine/tensor/parallel_for.h"
 
@@ -17,24 +17,32 @@ constexpr int64_t kPieceBytes = int64_t{8} << 20;
 // What one call of a thread converts: enough that handing it out does not show.
 constexpr int64_t kTaskBytes = int64_t{256} << 10;
 
+// At most `bytes` of rows, but one at least, or a tile's where rows share tiles.
+int64_t RowsIn(int64_t bytes, DType format, int64_t row_bytes) {
+  const int64_t unit = gpu::StoredRows(format, 1);
+  return std::max<int64_t>(bytes / (row_bytes * unit), 1) * unit;
+}
+
 // Rows [begin, begin + rows) of `matrix` to `out`, their scales to `scales`.
 void ConvertRows(const HostMatrix& matrix, int64_t begin, int64_t rows, DType format,
                  int64_t row_bytes, uint8_t* out, absl::Span<uint8_t> scales) {
   const int64_t stored_bytes = BytesOf(format, matrix.cols);
   const int64_t scale_bytes = static_cast<int64_t>(scales.size()) / matrix.rows;
   const int64_t value_bytes = stored_bytes - scale_bytes;
-  const int64_t rows_of_task = std::max<int64_t>(kTaskBytes / row_bytes, 1);
+  const int64_t rows_of_task = RowsIn(kTaskBytes, format, row_bytes);
   ParallelFor(CeilDiv(rows, rows_of_task), LoadThreads(), [&](int64_t task) {
     std::vector<float> scratch(static_cast<size_t>(matrix.cols));
     std::vector<uint8_t> stored(static_cast<size_t>(stored_bytes));
-    const int64_t end = std::min((task + 1) * rows_of_task, rows);
-    for (int64_t i = task * rows_of_task; i < end; ++i) {
-      ConvertRow(matrix, begin + i, format, scratch.data(), stored.data());
-      std::copy_n(stored.begin(), scale_bytes, scales.begin() + (begin + i) * scale_bytes);
-      uint8_t* const row = out + i * row_bytes;
-      std::memcpy(row, stored.data() + scale_bytes, static_cast<size_t>(value_bytes));
-      std::memset(row + value_bytes, 0, static_cast<size_t>(row_bytes - value_bytes));
+    std::vector<uint8_t> in_order(static_cast<size_t>(rows_of_task * value_bytes));
+    const int64_t first = task * rows_of_task;
+    const int64_t count = std::min(rows_of_task, rows - first);
+    for (int64_t i = 0; i < count; ++i) {
+      const int64_t row = begin + first + i;
+      ConvertRow(matrix, row, format, scratch.data(), stored.data());
+      std::copy_n(stored.begin(), scale_bytes, scales.begin() + row * scale_bytes);
+      std::copy(stored.begin() + scale_bytes, stored.end(), in_order.begin() + i * value_bytes);
     }
+    gpu::LayOutRows(format, matrix.cols, count, in_order.data(), out + first * row_bytes);
   });
 }
 
@@ -56,13 +64,13 @@ absl::Status WeightUpload::Check(int error) const {
   return absl::InternalError(absl::StrCat("GPU, weights: ", api_->error_text(error)));
 }
 
-absl::Status WeightUpload::Prepare(int64_t row_bytes) {
+absl::Status WeightUpload::Prepare(int64_t least_bytes) {
   if (!ready_) {
     LCKV_RETURN_IF_ERROR(Check(allocations_.Create()));
     LCKV_RETURN_IF_ERROR(Check(copies_.Create()));
     ready_ = true;
   }
-  const auto needed = static_cast<size_t>(std::max(kPieceBytes, row_bytes));
+  const auto needed = static_cast<size_t>(std::max(kPieceBytes, least_bytes));
   for (Piece& piece : pieces_) {
     if (piece.buffer.size_bytes() >= needed) continue;
     LCKV_RETURN_IF_ERROR(Check(copies_.Wait(piece.copied)));
@@ -73,7 +81,7 @@ absl::Status WeightUpload::Prepare(int64_t row_bytes) {
 
 absl::Status WeightUpload::Upload(const HostMatrix& matrix, DType format, int64_t row_bytes,
                                   uint8_t* device, absl::Span<uint8_t> scales) {
-  LCKV_RETURN_IF_ERROR(Prepare(row_bytes));
+  LCKV_RETURN_IF_ERROR(Prepare(gpu::StoredRows(format, 1) * row_bytes));
   LCKV_RETURN_IF_ERROR(Check(allocations_.Record()));
   LCKV_RETURN_IF_ERROR(Check(allocations_.StreamWait(gpu::StreamId::kCopyIn, allocations_.last())));
   const absl::Status status = UploadPieces(matrix, format, row_bytes, device, scales);
@@ -87,15 +95,15 @@ absl::Status WeightUpload::Upload(const HostMatrix& matrix, DType format, int64_
 
 absl::Status WeightUpload::UploadPieces(const HostMatrix& matrix, DType format, int64_t row_bytes,
                                         uint8_t* device, absl::Span<uint8_t> scales) {
-  const int64_t rows_at_once = std::max<int64_t>(kPieceBytes / row_bytes, 1);
+  const int64_t rows_at_once = RowsIn(kPieceBytes, format, row_bytes);
   for (int64_t begin = 0; begin < matrix.rows; begin += rows_at_once) {
     const int64_t rows = std::min(rows_at_once, matrix.rows - begin);
     Piece& piece = pieces_[turn_++ % pieces_.size()];
     LCKV_RETURN_IF_ERROR(Check(copies_.Wait(piece.copied)));
     ConvertRows(matrix, begin, rows, format, row_bytes, piece.buffer.bytes(), scales);
-    LCKV_RETURN_IF_ERROR(
-        Check(api_->copy_async(device_, gpu::StreamId::kCopyIn, device + begin * row_bytes,
-                               piece.buffer.data(), static_cast<uint64_t>(rows * row_bytes))));
+    const auto bytes = static_cast<uint64_t>(gpu::StoredRows(format, rows) * row_bytes);
+    LCKV_RETURN_IF_ERROR(Check(api_->copy_async(
+        device_, gpu::StreamId::kCopyIn, device + begin * row_bytes, piece.buffer.data(), bytes)));
     LCKV_RETURN_IF_ERROR(Check(copies_.Record()));
     piece.copied = copies_.last();
   }

@@ -23,11 +23,10 @@ class WeightUpload {
   // Waits for copies under way.
   ~WeightUpload();
 
-  // Row i of `matrix`, converted to `format` and zero-padded to `row_bytes`, goes to `device` +
-  // i * row_bytes; if `scales` is not empty, what it begins with goes to `scales` instead
-  // (scales.size() / rows bytes of each). What is queued on the compute stream later sees it;
-  // `matrix` is not needed when this returns. RESOURCE_EXHAUSTED (pinned memory), INTERNAL (the
-  // device).
+  // `matrix`, converted to `format`, goes to `device` in the order of weight_layout.h; if `scales`
+  // is not empty, what it begins with goes to `scales` instead (scales.size() / rows bytes of
+  // each). What is queued on the compute stream later sees it; `matrix` is not needed when this
+  // returns. RESOURCE_EXHAUSTED (pinned memory), INTERNAL (the device).
   absl::Status Upload(const HostMatrix& matrix, DType format, int64_t row_bytes, uint8_t* device,
                       absl::Span<uint8_t> scales);
 
@@ -36,7 +35,7 @@ class WeightUpload {
     HostBuffer buffer;
     uint64_t copied = 0;  // the place in `copies_` that frees the buffer
   };
-  absl::Status Prepare(int64_t row_bytes);
+  absl::Status Prepare(int64_t least_bytes);
   absl::Status UploadPieces(const HostMatrix& matrix, DType format, int64_t row_bytes,
                             uint8_t* device, absl::Span<uint8_t> scales);
   absl::Status Check(int error) const;
