@@ -184,6 +184,7 @@ inline Vec16 Load16(const void* from) {
   std::memcpy(&value, from, sizeof(value));
   return value;
 }
+inline Vec16 LoadOnce16(const void* from) { return Load16(from); }
 inline void Store16(void* to, const Vec16& value) {
   simt::CheckAligned("global memory", reinterpret_cast<uintptr_t>(to), sizeof(Vec16));
   std::memcpy(to, &value, sizeof(value));

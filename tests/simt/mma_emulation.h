@@ -56,6 +56,12 @@ inline uint32_t PackBf16(float low, float high) {
   return rounded(low) | rounded(high) << 16;
 }
 
+inline float F16ToF32(uint16_t bits);  // device.cuh
+inline void UnpackF16(uint32_t pair, float& low, float& high) {
+  low = F16ToF32(static_cast<uint16_t>(pair & 0xffffu));
+  high = F16ToF32(static_cast<uint16_t>(pair >> 16));
+}
+
 inline void MultiplyBf16(float (&sums)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
   const uint32_t mine[6] = {a[0], a[1], a[2], a[3], b[0], b[1]};
   const simt::LaneWords* const all = simt::Exchange({"MultiplyBf16", kAllLanes, 0}, mine, 6);

@@ -29,7 +29,8 @@ inline constexpr uint32_t kAllLanes = 0xffffffffu;
 #if defined(__CUDACC__)
 
 #define LCKV_DEVICE __device__
-// Before a loop with a constant count, whose arrays are to stay in registers.
+// Before a loop whose trip count is a constant: its arrays' indices become constants, so that they
+// can live in registers.
 #define LCKV_UNROLL _Pragma("unroll")
 // A block's shared memory: `count` values under `name`, and the launch's dynamic part, declared
 // with the narrowest type that it is used as. Both are aligned to 16 bytes.
@@ -132,6 +133,16 @@ LCKV_DEVICE inline uint64_t CompareAndSwap(uint64_t* at, uint64_t expected, uint
 LCKV_DEVICE inline Vec16 Load16(const void* from) {
   const uint4 value = *static_cast<const uint4*>(from);
   return {{value.x, value.y, value.z, value.w}};
+}
+// The same of global memory that the multiprocessor reads once and nobody writes meanwhile: it
+// displaces nothing in the L1 cache. Loads stay in the order in which they are written.
+LCKV_DEVICE inline Vec16 LoadOnce16(const void* from) {
+  Vec16 value;
+  asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];\n"
+               : "=r"(value.words[0]), "=r"(value.words[1]), "=r"(value.words[2]),
+                 "=r"(value.words[3])
+               : "l"(__cvta_generic_to_global(from)));
+  return value;
 }
 LCKV_DEVICE inline void Store16(void* to, const Vec16& value) {
   *static_cast<uint4*>(to) =

@@ -57,6 +57,8 @@ inline constexpr uint64_t kWorkspaceBytes = uint64_t{64} << 20;
 int LaunchEmbed(const EmbedArgs& args, Stream stream);
 int LaunchRmsNorm(const RmsNormParams& args, Stream stream);
 int LaunchLinear(const LinearArgs& args, Stream stream);
+// REQUIRES: bf16 x, a weight in kQ4_1, kQ8_0 or kBf16.
+int LaunchLinearMma(const LinearArgs& args, Stream stream);
 int LaunchRope(const RopeParams& args, Stream stream);
 int LaunchStoreKv(const StoreKvParams& args, Stream stream);
 int LaunchAttention(const AttentionParams& args, const Workspace& workspace, Stream stream);

@@ -57,6 +57,15 @@ LCKV_DEVICE inline uint32_t PackBf16(float low, float high) {
   asm("cvt.rn.bf16x2.f32 %0, %1, %2;\n" : "=r"(word) : "f"(high), "f"(low));
   return word;
 }
+// The two f16 of a pair.
+LCKV_DEVICE inline void UnpackF16(uint32_t pair, float& low, float& high) {
+  asm("{\n.reg .b16 half<2>;\n"
+      "mov.b32 {half0, half1}, %2;\n"
+      "cvt.f32.f16 %0, half0;\n"
+      "cvt.f32.f16 %1, half1;\n}\n"
+      : "=f"(low), "=f"(high)
+      : "r"(pair));
+}
 
 // sums [16][8] += a [16][16] * b [16][8], bf16 into float32; all lanes call. With g = lane / 4 and
 // t = 2 (lane % 4), a lane holds (row, column), low half first:

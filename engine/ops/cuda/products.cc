@@ -14,15 +14,22 @@ constexpr int64_t kAlignment = 256;
 
 int64_t AlignUp(int64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
-bool UsesBlas(const Weight& weight) {
+enum class Path { kGeneral, kTiles, kBlas };
+
+// The path of bf16 rows. Their number has no say: a row has the same bits in every batch only if
+// all batches take the same path. (linear_mma.cu also takes kBf16.)
+Path PathOf(const Weight& weight) {
   switch (weight.dtype) {
     case DType::kBf16:
     case DType::kFp8:
-      return true;
-    case DType::kI8:
-      return weight.out_features % 4 == 0;  // cuBLASLt's int8 products want that
+      return Path::kBlas;
+    case DType::kI8:  // cuBLASLt's int8 products want multiples of 4
+      return weight.out_features % 4 == 0 ? Path::kBlas : Path::kGeneral;
+    case DType::kQ8_0:
+    case DType::kQ4_1:
+      return Path::kTiles;
     default:
-      return false;
+      return Path::kGeneral;
   }
 }
 
@@ -67,7 +74,7 @@ int Products::Pin(const BlasShape& shape, int32_t rows, const Pinned** pinned) {
 
 int Products::Prepare(const Weight& weight, char* text, size_t text_bytes) {
   if (text_bytes > 0) text[0] = '\0';
-  if (!UsesBlas(weight)) return 0;
+  if (PathOf(weight) != Path::kBlas) return 0;
   const size_t before = pinned_.size();
   const Pinned* pinned = nullptr;
   const int error = Pin(ShapeOf(weight), kPinnedRows, &pinned);
@@ -77,7 +84,10 @@ int Products::Prepare(const Weight& weight, char* text, size_t text_bytes) {
 }
 
 int Products::Run(const LinearArgs& args, Stream stream) {
-  if (args.x.dtype != DType::kBf16 || !UsesBlas(args.weight)) return LaunchLinear(args, stream);
+  if (args.x.dtype != DType::kBf16) return LaunchLinear(args, stream);
+  const Path path = PathOf(args.weight);
+  if (path == Path::kGeneral) return LaunchLinear(args, stream);
+  if (path == Path::kTiles) return LaunchLinearMma(args, stream);
   return args.weight.dtype == DType::kBf16 ? RunBf16(args, stream) : RunQuantized(args, stream);
 }
 

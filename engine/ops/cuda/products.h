@@ -5,7 +5,8 @@
 //   kBf16        bf16 x bf16, float32 sums
 //   kFp8, kI8    each row of x is quantised to the weight's format with a scale of its own (largest
 //                magnitude / 448 or 127), so that out = sum * row scale * weight scale (+ bias)
-//   others       the general kernel (linear.cu), which restores the weight
+//   kQ8_0, kQ4_1 bf16 x bf16, float32 sums, the weight restored on the way (linear_mma.cu)
+//   others       the general kernel (linear.cu), which restores the weight to float32
 //
 // Batch-invariant: for every (format, out_features, in_features) one algorithm is pinned when the
 // weight is prepared; it sums each output in one piece, so that a row's bits do not depend on the
