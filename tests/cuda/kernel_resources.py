@@ -24,6 +24,7 @@ REGISTER_UNIT = 256  # registers are allocated to a warp in such pieces
 MAX_WARPS = 64
 MAX_BLOCKS = 32
 TABLE = "docs/cuda-kernels.md"
+DTYPES = ("f32", "f16", "bf16", "q8_0", "q4_1", "i8", "fp8")  # by number, for the names of kernels
 
 COMPILING = re.compile(r"Compiling entry function '(\w+)' for '(sm_\d+)'")
 STACK = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
@@ -45,8 +46,10 @@ def occupancy(arch, threads, registers, shared):
 
 
 def demangled(names):
+    """Names without namespaces; a template's arguments stay."""
     out = subprocess.run(["c++filt", *names], check=True, capture_output=True, text=True).stdout
-    plain = out.replace("(anonymous namespace)", "").replace("(int)", "")
+    out = re.sub(r"\(lckv::DType\)(\d+)", lambda match: DTYPES[int(match.group(1))], out)
+    plain = re.sub(r"\(anonymous namespace\)|\((?:int|bool)\)", "", out)
     return [re.search(r"(\w+(?:<[^>]*>)?)\(", line).group(1) for line in plain.splitlines()]
 
 
