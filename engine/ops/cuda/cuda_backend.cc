@@ -11,8 +11,8 @@
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "base/units.h"
-#include "engine/ops/cuda/weight_layout.h"
 #include "engine/ops/cuda/cuda_page_copier.h"
+#include "engine/ops/cuda/weight_layout.h"
 #include "engine/ops/cuda/weight_upload.h"
 #include "engine/ops/weight_rows.h"
 
