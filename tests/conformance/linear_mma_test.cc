@@ -82,7 +82,9 @@ class Product {
     auto buffer = backend.Allocate(static_cast<size_t>(bytes));
     LCKV_CHECK(buffer.ok());
     weight_ = *std::move(buffer);
-    gpu::LayOutRows(dtype, in_features, out_features, stored.data(), weight_.bytes());
+    for (int o = 0; o < out_features; ++o) {
+      gpu::LayOutRow(dtype, in_features, o, stored.data() + o * row_bytes, weight_.bytes());
+    }
   }
 
   std::string Describe(const RunOptions& options) const {

@@ -29,8 +29,7 @@ inline constexpr uint32_t kAllLanes = 0xffffffffu;
 #if defined(__CUDACC__)
 
 #define LCKV_DEVICE __device__
-// Before a loop whose trip count is a constant: its arrays' indices become constants, so that they
-// can live in registers.
+// Before a loop with a constant count, whose arrays are to stay in registers.
 #define LCKV_UNROLL _Pragma("unroll")
 // A block's shared memory: `count` values under `name`, and the launch's dynamic part, declared
 // with the narrowest type that it is used as. Both are aligned to 16 bytes.

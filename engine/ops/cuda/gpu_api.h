@@ -20,7 +20,7 @@
 namespace lckv::gpu {
 
 // Grows with every change of this file or op_params.h.
-inline constexpr uint32_t kApiVersion = 4;
+inline constexpr uint32_t kApiVersion = 5;
 // Name of the one symbol that a library exports: extern "C" const GpuApi* lckv_gpu_api(void).
 inline constexpr char kApiSymbol[] = "lckv_gpu_api";
 

@@ -25,8 +25,8 @@ void CopyNibbles(const uint8_t* quants, int chunk, uint8_t* to) {
 }
 
 // One output of a tiled format.
-void LayOutRow(DType dtype, int64_t in_features, int64_t row_bytes, int64_t row,
-               const uint8_t* from, uint8_t* to) {
+void LayOutBlocks(DType dtype, int64_t in_features, int64_t row_bytes, int64_t row,
+                  const uint8_t* from, uint8_t* to) {
   const int64_t scale_bytes = dtype == DType::kQ4_1 ? 4 : 2;
   const int64_t block_bytes = BytesOf(dtype, kQuantBlock);
   const auto output = static_cast<int32_t>(row % kTileOutputs);
@@ -60,17 +60,13 @@ int64_t StoredRows(DType dtype, int64_t out_features) {
   return IsTiled(dtype) ? RoundUp(out_features, kTileOutputs) : out_features;
 }
 
-void LayOutRows(DType dtype, int64_t in_features, int64_t rows, const uint8_t* from, uint8_t* to) {
-  const int64_t stored_bytes = StoredBytes(dtype, in_features);
+void LayOutRow(DType dtype, int64_t in_features, int64_t output, const uint8_t* from, uint8_t* to) {
   const int64_t row_bytes = RowBytes(dtype, in_features);
-  std::memset(to, 0, static_cast<size_t>(StoredRows(dtype, rows) * row_bytes));
-  for (int64_t row = 0; row < rows; ++row) {
-    const uint8_t* const stored = from + row * stored_bytes;
-    if (IsTiled(dtype)) {
-      LayOutRow(dtype, in_features, row_bytes, row, stored, to);
-    } else {
-      std::memcpy(to + row * row_bytes, stored, static_cast<size_t>(stored_bytes));
-    }
+  if (IsTiled(dtype)) {
+    LayOutBlocks(dtype, in_features, row_bytes, output, from, to);
+  } else {
+    std::memcpy(to + output * row_bytes, from,
+                static_cast<size_t>(StoredBytes(dtype, in_features)));
   }
 }
 

@@ -76,9 +76,8 @@ LCKV_HOST_DEVICE constexpr int64_t TileOffset(DType dtype, int64_t row_bytes, in
 int64_t RowBytes(DType dtype, int64_t in_features);
 // Rows of RowBytes() that the matrix takes: a multiple of kTileOutputs if tiled.
 int64_t StoredRows(DType dtype, int64_t out_features);
-// Writes `rows` outputs, at `from` one behind the other as in a file (row formats: without scales),
-// to `to` (StoredRows(rows)
-// times RowBytes(), zero where nothing is written). Their first is a multiple of kTileOutputs.
-void LayOutRows(DType dtype, int64_t in_features, int64_t rows, const uint8_t* from, uint8_t* to);
+// Writes output `output`, as in a file (row formats: without its scale), to its place in a matrix
+// that begins at `to`, whose bytes are zero but for outputs already written.
+void LayOutRow(DType dtype, int64_t in_features, int64_t output, const uint8_t* from, uint8_t* to);
 
 }  // namespace lckv::gpu

@@ -1,6 +1,7 @@
 #include "engine/ops/cuda/weight_upload.h"
 
 #include <algorithm>
+#include <cstring>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -17,10 +18,10 @@ constexpr int64_t kPieceBytes = int64_t{8} << 20;
 // What one call of a thread converts: enough that handing it out does not show.
 constexpr int64_t kTaskBytes = int64_t{256} << 10;
 
-// At most `bytes` of rows, but one at least, or a tile's where rows share tiles.
-int64_t RowsIn(int64_t bytes, DType format, int64_t row_bytes) {
-  const int64_t unit = gpu::StoredRows(format, 1);
-  return std::max<int64_t>(bytes / (row_bytes * unit), 1) * unit;
+// As many rows as `bytes` hold, a multiple of those that lie together and not 0.
+int64_t RowsOf(int64_t bytes, DType format, int64_t row_bytes) {
+  const int64_t together = gpu::StoredRows(format, 1);
+  return std::max(bytes / row_bytes / together * together, together);
 }
 
 // Rows [begin, begin + rows) of `matrix` to `out`, their scales to `scales`.
@@ -28,21 +29,19 @@ void ConvertRows(const HostMatrix& matrix, int64_t begin, int64_t rows, DType fo
                  int64_t row_bytes, uint8_t* out, absl::Span<uint8_t> scales) {
   const int64_t stored_bytes = BytesOf(format, matrix.cols);
   const int64_t scale_bytes = static_cast<int64_t>(scales.size()) / matrix.rows;
-  const int64_t value_bytes = stored_bytes - scale_bytes;
-  const int64_t rows_of_task = RowsIn(kTaskBytes, format, row_bytes);
+  const int64_t rows_of_task = RowsOf(kTaskBytes, format, row_bytes);
   ParallelFor(CeilDiv(rows, rows_of_task), LoadThreads(), [&](int64_t task) {
     std::vector<float> scratch(static_cast<size_t>(matrix.cols));
     std::vector<uint8_t> stored(static_cast<size_t>(stored_bytes));
-    std::vector<uint8_t> in_order(static_cast<size_t>(rows_of_task * value_bytes));
     const int64_t first = task * rows_of_task;
-    const int64_t count = std::min(rows_of_task, rows - first);
-    for (int64_t i = 0; i < count; ++i) {
-      const int64_t row = begin + first + i;
-      ConvertRow(matrix, row, format, scratch.data(), stored.data());
-      std::copy_n(stored.begin(), scale_bytes, scales.begin() + row * scale_bytes);
-      std::copy(stored.begin() + scale_bytes, stored.end(), in_order.begin() + i * value_bytes);
+    const int64_t end = std::min(first + rows_of_task, rows);
+    std::memset(out + first * row_bytes, 0,
+                static_cast<size_t>(gpu::StoredRows(format, end - first) * row_bytes));
+    for (int64_t i = first; i < end; ++i) {
+      ConvertRow(matrix, begin + i, format, scratch.data(), stored.data());
+      std::copy_n(stored.begin(), scale_bytes, scales.begin() + (begin + i) * scale_bytes);
+      gpu::LayOutRow(format, matrix.cols, i, stored.data() + scale_bytes, out);
     }
-    gpu::LayOutRows(format, matrix.cols, count, in_order.data(), out + first * row_bytes);
   });
 }
 
@@ -95,15 +94,15 @@ absl::Status WeightUpload::Upload(const HostMatrix& matrix, DType format, int64_
 
 absl::Status WeightUpload::UploadPieces(const HostMatrix& matrix, DType format, int64_t row_bytes,
                                         uint8_t* device, absl::Span<uint8_t> scales) {
-  const int64_t rows_at_once = RowsIn(kPieceBytes, format, row_bytes);
+  const int64_t rows_at_once = RowsOf(kPieceBytes, format, row_bytes);
   for (int64_t begin = 0; begin < matrix.rows; begin += rows_at_once) {
     const int64_t rows = std::min(rows_at_once, matrix.rows - begin);
     Piece& piece = pieces_[turn_++ % pieces_.size()];
     LCKV_RETURN_IF_ERROR(Check(copies_.Wait(piece.copied)));
     ConvertRows(matrix, begin, rows, format, row_bytes, piece.buffer.bytes(), scales);
-    const auto bytes = static_cast<uint64_t>(gpu::StoredRows(format, rows) * row_bytes);
     LCKV_RETURN_IF_ERROR(Check(api_->copy_async(
-        device_, gpu::StreamId::kCopyIn, device + begin * row_bytes, piece.buffer.data(), bytes)));
+        device_, gpu::StreamId::kCopyIn, device + begin * row_bytes, piece.buffer.data(),
+        static_cast<uint64_t>(gpu::StoredRows(format, rows) * row_bytes))));
     LCKV_RETURN_IF_ERROR(Check(copies_.Record()));
     piece.copied = copies_.last();
   }

@@ -23,10 +23,11 @@ class WeightUpload {
   // Waits for copies under way.
   ~WeightUpload();
 
-  // `matrix`, converted to `format`, goes to `device` in the order of weight_layout.h; if `scales`
-  // is not empty, what it begins with goes to `scales` instead (scales.size() / rows bytes of
-  // each). What is queued on the compute stream later sees it; `matrix` is not needed when this
-  // returns. RESOURCE_EXHAUSTED (pinned memory), INTERNAL (the device).
+  // `matrix`, converted to `format` and laid out as weight_layout.h has it, goes to `device`; if
+  // `scales` is not empty, what each row begins with goes to `scales` instead (scales.size() / rows
+  // bytes of each). `row_bytes` as RowBytes(). What is queued on the compute stream later sees it;
+  // `matrix` is not needed when this returns. RESOURCE_EXHAUSTED (pinned memory), INTERNAL (the
+  // device).
   absl::Status Upload(const HostMatrix& matrix, DType format, int64_t row_bytes, uint8_t* device,
                       absl::Span<uint8_t> scales);
 
