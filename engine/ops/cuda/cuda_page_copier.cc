@@ -27,8 +27,11 @@ class CudaPageCopier final : public PageCopier {
         out_(api, device, StreamId::kCopyOut, options) {}
 
   absl::Status Create() {
-    MutexLock marks(marks_mu_);
-    int error = marks_.Create();
+    int error = 0;
+    {
+      MutexLock lock(marks_mu_);
+      error = marks_.Create();
+    }
     for (Lane* lane : {&in_, &out_}) {
       MutexLock lock(lane->mu);
       if (error == 0) error = lane->copies.Create();
