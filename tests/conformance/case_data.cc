@@ -23,13 +23,15 @@ constexpr size_t kDeviceGuardBytes = 512;
 std::vector<uint8_t> BytesOfValues(const std::vector<float>& values, DType dtype) {
   const auto count = static_cast<int64_t>(values.size());
   std::vector<uint8_t> bytes(static_cast<size_t>(BytesOf(dtype, count)));
-  QuantizeRow(values.data(), count, dtype, bytes.data());
+  if (count > 0) QuantizeRow(values.data(), count, dtype, bytes.data());
   return bytes;
 }
 
 std::vector<float> ValuesOfBytes(const uint8_t* bytes, size_t count, DType dtype) {
   std::vector<float> values(count);
-  DequantizeRow({bytes, dtype, 1, static_cast<int64_t>(count)}, 0, values.data());
+  if (count > 0) {
+    DequantizeRow({bytes, dtype, 1, static_cast<int64_t>(count)}, 0, values.data());
+  }
   return values;
 }
 
