@@ -16,7 +16,7 @@ LCKV_DEVICE uint8_t QuantizedValue(float value, DType dtype) {
   return static_cast<uint8_t>(static_cast<int8_t>(device::RoundToInt(limited)));
 }
 
-// Block: one row. The scale is 1 for a row of zeros; a NaN in a row makes all of it NaN.
+// Block: one row. A row of zeros has scale 0; a NaN in a row makes all of it NaN.
 __global__ void __launch_bounds__(kThreads) QuantizeRowsKernel(QuantizeRowsArgs args) {
   LCKV_SHARED(float, partial, 32);
   const auto thread = static_cast<int32_t>(threadIdx.x);
