@@ -6,7 +6,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 PACKAGES=(
   # tools
   build-essential ca-certificates ccache clang clang-format cmake git mold ninja-build pkg-config
-  python3 python3-pip
+  python3 python3-pip python3-venv
   # base and engine
   libabsl-dev libfmt-dev libpcre2-dev libspdlog-dev libssl-dev nlohmann-json3-dev
   # services. CMake's gRPC and prometheus-cpp files look for the libraries named after them.

@@ -11,6 +11,7 @@ presets=("$@")
 "$ROOT/scripts/setup.sh"
 LCKV_SMOLLM2=$("$ROOT/scripts/get-models.sh")
 export LCKV_SMOLLM2
+"$ROOT/scripts/python-env.sh" >/dev/null
 
 # One ctest run over all build trees: they are the subdirectories of this one.
 all="$ROOT/build/all"
