@@ -36,6 +36,24 @@ absl::StatusOr<std::unique_ptr<OpRecording>> Backend::EndRecording() {
   return absl::InternalError("this backend records nothing");
 }
 
+int64_t Backend::LinearBytes(int64_t rows, int64_t cols, DType format) const {
+  return rows * BytesOf(format, cols);
+}
+
+absl::StatusOr<std::unique_ptr<WeightStream>> Backend::MakeWeightStream(
+    absl::Span<const int64_t> /*group_bytes*/) {
+  return absl::InvalidArgumentError(
+      "layers in host memory: this device computes there, nothing can stream");
+}
+
+absl::StatusOr<std::unique_ptr<LinearWeight>> Backend::PrepareStreamed(const HostMatrix& /*matrix*/,
+                                                                       DType /*format*/,
+                                                                       WeightStream* /*stream*/,
+                                                                       int /*group*/) {
+  return absl::InvalidArgumentError(
+      "layers in host memory: this device computes there, nothing can stream");
+}
+
 absl::StatusOr<HostBuffer> Backend::AllocateHost(size_t size_bytes) {
   return AllocateHostMemory(size_bytes);
 }

@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/types/span.h"
 #include "engine/ops/op_params.h"
 #include "engine/ops/page_copier.h"
 #include "engine/tensor/dtype.h"
@@ -54,6 +55,16 @@ class LinearWeight {
   virtual int32_t out_features() const = 0;
   virtual DType dtype() const = 0;
   virtual size_t size_bytes() const = 0;
+};
+
+// Weights of layers that device memory does not hold. They lie in pinned host memory, one group a
+// layer, and come into a few windows of device memory while the layers before are computed: an op
+// waits for the group of the weight that it reads, and with the first op that reads another weight
+// the window is given to the next group. Quick when groups are used in ascending order, step by
+// step; right in any order. Must die after its weights and before the backend.
+class WeightStream {
+ public:
+  virtual ~WeightStream() = default;
 };
 
 // Ops that were recorded; see Backend::BeginRecording.
@@ -138,6 +149,19 @@ class Backend {
   // needed afterwards. Runs on all threads.
   virtual absl::StatusOr<std::unique_ptr<LinearWeight>> PrepareLinear(const HostMatrix& matrix,
                                                                       DType format) = 0;
+
+  // Bytes that a matrix takes in a WeightStream, and about those in device memory.
+  virtual int64_t LinearBytes(int64_t rows, int64_t cols, DType format) const;
+  // Room for groups of `group_bytes[g]` (sums of LinearBytes). From then on nothing is recorded:
+  // can_record() is false. RESOURCE_EXHAUSTED (host or device memory), INVALID_ARGUMENT:
+  // memory_is_host().
+  virtual absl::StatusOr<std::unique_ptr<WeightStream>> MakeWeightStream(
+      absl::Span<const int64_t> group_bytes);
+  // As PrepareLinear, but the weight lies in group `group` of `stream`.
+  virtual absl::StatusOr<std::unique_ptr<LinearWeight>> PrepareStreamed(const HostMatrix& matrix,
+                                                                        DType format,
+                                                                        WeightStream* stream,
+                                                                        int group);
 
   virtual void Embed(const EmbedParams& params) = 0;
   virtual void RmsNorm(const RmsNormParams& params) = 0;

@@ -9,7 +9,7 @@
 #include "base/units.h"
 #include "engine/encode/segment.h"
 #include "engine/transformer/model.h"
-#include "engine/transformer/pass_buffers.h"
+#include "engine/transformer/step_memory.h"
 
 namespace lckv {
 namespace {
@@ -119,29 +119,13 @@ class Planner {
     memory.weight_bytes -= memory.host_weight_bytes;
     memory.stream_buffer_bytes =
         std::min<int64_t>(kStreamBuffers, config_.num_layers - layers) * largest_streamed;
-    memory.activation_bytes = ActivationBytes(request_.step_tokens + batch);
+    memory.activation_bytes = (request_.step_tokens + batch) * StepRowBytes(config_, DType::kBf16);
     memory.logits_bytes = batch * config_.vocab_size * kFloatBytes;
-    if (config_.layer_map.cyclic()) memory.encode_slot_bytes = EncodeSlotBytes();
+    memory.encode_slot_bytes =
+        request_.encode_slots *
+        EncodeSlotBytes(config_, layout_, std::min<int64_t>(context_, kMaxSegmentTokens));
     memory.kv_bytes = batch * session_bytes_;
     return memory;
-  }
-
-  // As Transformer::AllocateBuffers with bf16 products, but for the step tables.
-  int64_t ActivationBytes(int64_t rows) const {
-    const int64_t query = int64_t{config_.num_heads} * config_.head_dim;
-    const int64_t kv = int64_t{config_.num_kv_heads} * config_.head_dim;
-    const int64_t floats = 2 * int64_t{config_.hidden_size} + query + 2 * kv +
-                           2 * int64_t{config_.intermediate_size} + config_.num_layers;
-    const int64_t read_by_products = config_.hidden_size + query + config_.intermediate_size;
-    return rows * (floats * kFloatBytes + read_by_products * BytesOf(DType::kBf16, 1));
-  }
-
-  // As EncodeSlot::Create.
-  int64_t EncodeSlotBytes() const {
-    const int64_t tokens = std::min<int64_t>(context_, kMaxSegmentTokens);
-    const PassLayout passes(config_.layer_map, layout_);
-    const int64_t copy_bytes = (layout_.PagesFor(tokens) + 1) * passes.page_bytes();
-    return request_.encode_slots * (tokens * config_.hidden_size * kFloatBytes + 2 * copy_bytes);
   }
 
   int64_t LargestBatch(int layers) const {

@@ -8,13 +8,24 @@
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "base/units.h"
+#include "engine/runtime/device_layers.h"
 #include "engine/runtime/kv_memory.h"
 #include "engine/runtime/page_traffic.h"
 #include "engine/runtime/step_loop.h"
 #include "engine/transformer/model.h"
+#include "engine/transformer/step_memory.h"
 
 namespace lckv {
 namespace {
+
+Transformer::Limits StepSizes(const EngineOptions& options, int max_context) {
+  Transformer::Limits sizes;
+  sizes.max_rows = options.step_tokens + options.max_running_turns;
+  sizes.max_logit_rows = options.max_running_turns;
+  sizes.max_sequences = options.max_running_turns;
+  sizes.max_context = max_context;
+  return sizes;
+}
 
 class EngineImpl final : public Engine {
  public:
@@ -30,7 +41,8 @@ class EngineImpl final : public Engine {
   absl::string_view numerics_class() const override { return numerics_class_; }
   std::string description() const override {
     return absl::StrCat(backend_->description(), ", weights ", model_->weight_formats(), " (",
-                        FormatBytes(model_->weight_bytes()), "), KV ", Name(layout_->dtype()));
+                        FormatBytes(model_->weight_bytes()), HostWeights(), "), KV ",
+                        Name(layout_->dtype()));
   }
   EngineLoad load() const override { return loop_->load(); }
   int32_t passes(const EncodePolicy& policy) const override {
@@ -75,6 +87,12 @@ class EngineImpl final : public Engine {
   absl::Status CheckOpen(const SessionTranscript& transcript, const EncodePolicy& policy,
                          const PoolImport* pages) const;
   absl::Status Plan(const EngineOptions& options, EngineObserver* observer);
+  // For description().
+  std::string HostWeights() const {
+    if (model_->host_weight_bytes() == 0) return "";
+    return absl::StrCat(", layers from ", model_->device_layers(),
+                        " on in host memory: ", FormatBytes(model_->host_weight_bytes()));
+  }
 
   std::unique_ptr<Backend> backend_;
   std::unique_ptr<Model> model_;
@@ -148,13 +166,9 @@ absl::Status EngineImpl::Plan(const EngineOptions& options, EngineObserver* obse
   limits.max_running_turns = options.max_running_turns;
   limits.max_waiting_turns = options.max_waiting_turns;
   limits.step_tokens = options.step_tokens;
-  Transformer::Limits sizes;
-  sizes.max_rows = options.step_tokens + options.max_running_turns;
-  sizes.max_logit_rows = options.max_running_turns;
-  sizes.max_sequences = options.max_running_turns;
-  sizes.max_context = max_context_;
-  LCKV_ASSIGN_OR_RETURN(std::unique_ptr<Transformer> transformer,
-                        Transformer::Create(model_.get(), layout_.get(), sizes));
+  LCKV_ASSIGN_OR_RETURN(
+      std::unique_ptr<Transformer> transformer,
+      Transformer::Create(model_.get(), layout_.get(), StepSizes(options, max_context_)));
   std::vector<EncodeSlot> slots;
   for (int i = 0; config().layer_map.cyclic() && i < options.encode_slots; ++i) {
     LCKV_ASSIGN_OR_RETURN(EncodeSlot slot,
@@ -194,12 +208,51 @@ absl::Status CheckOptions(const EngineOptions& options, const ModelConfig& confi
   if (options.page_bytes_per_second < 0 || options.page_staging_bytes < 0) {
     return absl::InvalidArgumentError("page bandwidth and staging must not be negative");
   }
+  if (options.device_layers < 0 && options.device_layers != EngineOptions::kAutoLayers) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("device_layers must not be negative, is ", options.device_layers));
+  }
   if (options.max_context < 0 || options.max_context > config.max_positions) {
     return absl::InvalidArgumentError(absl::StrCat("max_context is ", options.max_context,
                                                    ", but the model has ", config.max_positions,
                                                    " positions"));
   }
   return absl::OkStatus();
+}
+
+// What the allocator and the parts that nobody plans (page staging, step tables) take, about.
+int64_t Slack(int64_t free_bytes) { return free_bytes / 32; }
+
+// EngineOptions::device_layers, chosen if need be.
+absl::StatusOr<int> PlanDeviceLayers(const Checkpoint& checkpoint, Backend& backend,
+                                     const EngineOptions& options, const PageLayout& layout,
+                                     int max_context) {
+  if (options.device_layers != EngineOptions::kAutoLayers) return options.device_layers;
+  LCKV_ASSIGN_OR_RETURN(const std::optional<int64_t> free_bytes, backend.FreeMemory());
+  if (!free_bytes.has_value() || backend.memory_is_host()) return Model::kAllLayers;
+  const ModelConfig& config = checkpoint.config();
+  LCKV_ASSIGN_OR_RETURN(WeightFootprint weights,
+                        Model::Measure(checkpoint, backend, options.weight_format, max_context));
+  const Transformer::Limits sizes = StepSizes(options, max_context);
+  DeviceLayersRequest request;
+  request.free_bytes = *free_bytes;
+  request.other_bytes =
+      weights.other_bytes + Slack(*free_bytes) +
+      sizes.max_rows * StepRowBytes(config, backend.activation_dtype()) +
+      int64_t{sizes.max_logit_rows} * config.vocab_size * int64_t{sizeof(float)} +
+      options.encode_slots *
+          EncodeSlotBytes(config, layout, std::min(max_context, kMaxSegmentTokens));
+  request.layer_bytes = std::move(weights.layer_bytes);
+  if (options.kv_memory == KvMemory::kBytes) request.kv_bytes = options.kv_memory_bytes;
+  request.kv_share = options.kv_memory_share;
+  request.session_bytes = layout.PagesFor(max_context) * layout.page_bytes();
+  request.running_sessions = options.max_running_turns;
+  LCKV_ASSIGN_OR_RETURN(const int layers, ChooseDeviceLayers(request));
+  if (layers < config.num_layers) {
+    LogInfo("weights of the last layers stay in host memory",
+            {{"device_layers", layers}, {"layers", config.num_layers}});
+  }
+  return layers;
 }
 
 // `why`, with what the weights need in all.
@@ -235,8 +288,14 @@ absl::StatusOr<std::unique_ptr<Engine>> EngineImpl::Create(const Checkpoint& che
   LCKV_ASSIGN_OR_RETURN(PageLayout layout, MakePageLayout(checkpoint.config(), options.kv_dtype,
                                                           options.tokens_per_page));
   engine->layout_ = std::make_unique<PageLayout>(std::move(layout));
-  absl::StatusOr<std::unique_ptr<Model>> model =
-      Model::Load(checkpoint, engine->backend_.get(), options.weight_format, engine->max_context_);
+  const absl::StatusOr<int> layers = PlanDeviceLayers(checkpoint, *engine->backend_, options,
+                                                      *engine->layout_, engine->max_context_);
+  if (absl::IsResourceExhausted(layers.status())) {
+    return WeightsDoNotFit(checkpoint, layers.status());
+  }
+  LCKV_RETURN_IF_ERROR(layers.status());
+  absl::StatusOr<std::unique_ptr<Model>> model = Model::Load(
+      checkpoint, engine->backend_.get(), options.weight_format, engine->max_context_, *layers);
   if (absl::IsResourceExhausted(model.status())) return WeightsDoNotFit(checkpoint, model.status());
   LCKV_ASSIGN_OR_RETURN(engine->model_, std::move(model));
   engine->numerics_class_ =

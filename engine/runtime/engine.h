@@ -28,6 +28,8 @@ enum class KvMemory {
 };
 
 struct EngineOptions {
+  static constexpr int kAutoLayers = -1;
+
   // As of Model::Load.
   std::string weight_format;
   DType kv_dtype = DType::kBf16;
@@ -36,6 +38,10 @@ struct EngineOptions {
   KvMemory kv_memory = KvMemory::kBytes;
   int64_t kv_memory_bytes = int64_t{256} << 20;  // smaller than one context: such turns are refused
   double kv_memory_share = 0.9;                  // in (0, 1]
+  // Layers whose weights stay in the device's memory; those above stream from host memory in every
+  // step. kAutoLayers: all if they fit, else as many as ChooseDeviceLayers says. No effect on any
+  // bit.
+  int device_layers = kAutoLayers;
   // Pages that come and go, where the backend computes in memory of its own: the bandwidth of each
   // direction (0: no limit; lower: restores take longer and disturb the steps less), and the pinned
   // host memory of each (at least two pages).

@@ -1,5 +1,6 @@
 #include "engine/transformer/model.h"
 
+#include <algorithm>
 #include <cmath>
 #include <optional>
 #include <set>
@@ -35,6 +36,40 @@ std::vector<float> RotaryTable(const ModelConfig& config, int max_context) {
   return table;
 }
 
+DType FormatOf(const HostMatrix& matrix, const std::optional<DType>& format,
+               const Backend& backend) {
+  return format.value_or(backend.DefaultFormat(matrix.dtype));
+}
+
+// Where a layer's tensors come from and go to.
+struct Norm {
+  HostMatrix LayerTensors::*from;
+  DeviceBuffer LayerWeights::*to;
+};
+constexpr Norm kNorms[] = {
+    {&LayerTensors::input_norm, &LayerWeights::input_norm},
+    {&LayerTensors::post_attention_norm, &LayerWeights::post_attention_norm},
+};
+struct Product {
+  HostMatrix LayerTensors::*from;
+  HostMatrix LayerTensors::*bias_from;
+  std::unique_ptr<LinearWeight> LayerWeights::*to;
+  DeviceBuffer LayerWeights::*bias_to;
+  bool of_producers;
+};
+constexpr Product kProducts[] = {
+    {&LayerTensors::q_proj, &LayerTensors::q_bias, &LayerWeights::q, &LayerWeights::q_bias, false},
+    {&LayerTensors::k_proj, &LayerTensors::k_bias, &LayerWeights::k, &LayerWeights::k_bias, true},
+    {&LayerTensors::v_proj, &LayerTensors::v_bias, &LayerWeights::v, &LayerWeights::v_bias, true},
+    {&LayerTensors::o_proj, &LayerTensors::o_bias, &LayerWeights::o, &LayerWeights::o_bias, false},
+    {&LayerTensors::gate_proj, &LayerTensors::gate_bias, &LayerWeights::gate,
+     &LayerWeights::gate_bias, false},
+    {&LayerTensors::up_proj, &LayerTensors::up_bias, &LayerWeights::up, &LayerWeights::up_bias,
+     false},
+    {&LayerTensors::down_proj, &LayerTensors::down_bias, &LayerWeights::down,
+     &LayerWeights::down_bias, false},
+};
+
 }  // namespace
 
 // Copies tensors to the backend one by one, summing up what they take.
@@ -43,13 +78,7 @@ class Model::Loader {
   Loader(Model* model, std::optional<DType> format) : model_(model), format_(format) {}
 
   absl::StatusOr<std::unique_ptr<LinearWeight>> Matrix(const HostMatrix& matrix) {
-    Backend& backend = *model_->backend_;
-    LCKV_ASSIGN_OR_RETURN(
-        auto weight,
-        backend.PrepareLinear(matrix, format_.value_or(backend.DefaultFormat(matrix.dtype))));
-    model_->weight_bytes_ += static_cast<int64_t>(weight->size_bytes());
-    formats_.insert(std::string(Name(weight->dtype())));
-    return weight;
+    return Matrix(matrix, kResident);
   }
 
   // A vector as float32; an absent one gives an empty buffer.
@@ -68,45 +97,94 @@ class Model::Loader {
     return buffer;
   }
 
-  absl::Status Layer(const LayerTensors& from, bool producer, LayerWeights& to) {
-    LCKV_ASSIGN_OR_RETURN(to.input_norm, Vector(from.input_norm));
-    LCKV_ASSIGN_OR_RETURN(to.post_attention_norm, Vector(from.post_attention_norm));
-    LCKV_ASSIGN_OR_RETURN(to.q, Matrix(from.q_proj));
-    LCKV_ASSIGN_OR_RETURN(to.o, Matrix(from.o_proj));
-    if (producer) {
-      LCKV_ASSIGN_OR_RETURN(to.k, Matrix(from.k_proj));
-      LCKV_ASSIGN_OR_RETURN(to.v, Matrix(from.v_proj));
-      LCKV_ASSIGN_OR_RETURN(to.k_bias, Vector(from.k_bias));
-      LCKV_ASSIGN_OR_RETURN(to.v_bias, Vector(from.v_bias));
+  absl::Status Layer(int index, const LayerTensors& from, LayerWeights& to) {
+    const int group = index - model_->device_layers_;  // below 0: kResident
+    for (const Norm& norm : kNorms) {
+      LCKV_ASSIGN_OR_RETURN(to.*norm.to, Vector(from.*norm.from));
     }
-    LCKV_ASSIGN_OR_RETURN(to.gate, Matrix(from.gate_proj));
-    LCKV_ASSIGN_OR_RETURN(to.up, Matrix(from.up_proj));
-    LCKV_ASSIGN_OR_RETURN(to.down, Matrix(from.down_proj));
-    LCKV_ASSIGN_OR_RETURN(to.q_bias, Vector(from.q_bias));
-    LCKV_ASSIGN_OR_RETURN(to.o_bias, Vector(from.o_bias));
-    LCKV_ASSIGN_OR_RETURN(to.gate_bias, Vector(from.gate_bias));
-    LCKV_ASSIGN_OR_RETURN(to.up_bias, Vector(from.up_bias));
-    LCKV_ASSIGN_OR_RETURN(to.down_bias, Vector(from.down_bias));
+    const bool producer = model_->config_.layer_map.is_producer(index);
+    for (const Product& product : kProducts) {
+      if (product.of_producers && !producer) continue;
+      LCKV_ASSIGN_OR_RETURN(to.*product.to, Matrix(from.*product.from, std::max(group, kResident)));
+      LCKV_ASSIGN_OR_RETURN(to.*product.bias_to, Vector(from.*product.bias_from));
+    }
     return absl::OkStatus();
   }
 
   std::string formats() const { return absl::StrJoin(formats_, "+"); }
 
  private:
+  static constexpr int kResident = -1;
+
+  absl::StatusOr<std::unique_ptr<LinearWeight>> Matrix(const HostMatrix& matrix, int group) {
+    Backend& backend = *model_->backend_;
+    const DType format = FormatOf(matrix, format_, backend);
+    const bool resident = group == kResident;
+    LCKV_ASSIGN_OR_RETURN(
+        auto weight, resident
+                         ? backend.PrepareLinear(matrix, format)
+                         : backend.PrepareStreamed(matrix, format, model_->stream_.get(), group));
+    (resident ? model_->weight_bytes_ : model_->host_weight_bytes_) +=
+        static_cast<int64_t>(weight->size_bytes());
+    formats_.insert(std::string(Name(weight->dtype())));
+    return weight;
+  }
+
   Model* model_;
   std::optional<DType> format_;
   std::set<std::string> formats_;
 };
 
+absl::StatusOr<WeightFootprint> Model::Measure(const Checkpoint& checkpoint, const Backend& backend,
+                                               absl::string_view weight_format, int max_context) {
+  LCKV_ASSIGN_OR_RETURN(const std::optional<DType> format, ResolveFormat(weight_format, backend));
+  const ModelConfig& config = checkpoint.config();
+  const ModelTensors& tensors = checkpoint.tensors();
+  const auto matrix_bytes = [&](const HostMatrix& matrix) {
+    return backend.LinearBytes(matrix.rows, matrix.cols, FormatOf(matrix, format, backend));
+  };
+  const auto vector_bytes = [](const HostMatrix& vector) {
+    return vector.data == nullptr ? 0 : vector.cols * int64_t{sizeof(float)};
+  };
+  WeightFootprint footprint;
+  footprint.other_bytes = matrix_bytes(tensors.embedding) + vector_bytes(tensors.final_norm) +
+                          int64_t{max_context} * config.head_dim * int64_t{sizeof(float)};
+  if (tensors.lm_head.data != tensors.embedding.data) {
+    footprint.other_bytes += matrix_bytes(tensors.lm_head);
+  }
+  for (int layer = 0; layer < config.num_layers; ++layer) {
+    const LayerTensors& from = tensors.layers[static_cast<size_t>(layer)];
+    const bool producer = config.layer_map.is_producer(layer);
+    int64_t bytes = 0;
+    for (const Product& product : kProducts) {
+      if (product.of_producers && !producer) continue;
+      bytes += matrix_bytes(from.*product.from);
+      footprint.other_bytes += vector_bytes(from.*product.bias_from);
+    }
+    for (const Norm& norm : kNorms) footprint.other_bytes += vector_bytes(from.*norm.from);
+    footprint.layer_bytes.push_back(bytes);
+  }
+  return footprint;
+}
+
 absl::StatusOr<std::unique_ptr<Model>> Model::Load(const Checkpoint& checkpoint, Backend* backend,
-                                                   absl::string_view weight_format,
-                                                   int max_context) {
+                                                   absl::string_view weight_format, int max_context,
+                                                   int device_layers) {
   LCKV_ASSIGN_OR_RETURN(const std::optional<DType> format, ResolveFormat(weight_format, *backend));
   auto model = std::make_unique<Model>();
   model->config_ = checkpoint.config();
   model->backend_ = backend;
   model->max_context_ = max_context;
   const ModelConfig& config = model->config_;
+  model->device_layers_ = std::clamp(device_layers, 0, config.num_layers);
+  if (model->device_layers_ < config.num_layers) {
+    LCKV_ASSIGN_OR_RETURN(const WeightFootprint footprint,
+                          Measure(checkpoint, *backend, weight_format, max_context));
+    LCKV_ASSIGN_OR_RETURN(
+        model->stream_,
+        backend->MakeWeightStream(absl::MakeSpan(footprint.layer_bytes)
+                                      .subspan(static_cast<size_t>(model->device_layers_))));
+  }
   const ModelTensors& tensors = checkpoint.tensors();
   Loader loader(model.get(), format);
   LCKV_ASSIGN_OR_RETURN(model->embedding_, loader.Matrix(tensors.embedding));
@@ -118,10 +196,8 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Load(const Checkpoint& checkpoint,
   model->layers_.resize(static_cast<size_t>(config.num_layers));
   for (int layer = 0; layer < config.num_layers; ++layer) {
     const auto index = static_cast<size_t>(layer);
-    LCKV_RETURN_IF_ERROR(
-        Annotate(loader.Layer(tensors.layers[index], config.layer_map.is_producer(layer),
-                              model->layers_[index]),
-                 absl::StrCat("layer ", layer)));
+    LCKV_RETURN_IF_ERROR(Annotate(loader.Layer(layer, tensors.layers[index], model->layers_[index]),
+                                  absl::StrCat("layer ", layer)));
   }
   model->weight_formats_ = loader.formats();
   return model;

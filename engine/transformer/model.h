@@ -1,5 +1,6 @@
 #pragma once
 
+#include <climits>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -21,15 +22,30 @@ struct LayerWeights {
   DeviceBuffer q_bias, k_bias, v_bias, o_bias, gate_bias, up_bias, down_bias;
 };
 
+// What a model's weights take in a backend's memory, in bytes.
+struct WeightFootprint {
+  int64_t other_bytes = 0;           // embedding, head, norms, biases, rotary table: always there
+  std::vector<int64_t> layer_bytes;  // matrices of each layer
+};
+
 // A checkpoint's weights, ready to run on a backend. Immutable; must die before the backend.
 class Model {
  public:
+  static constexpr int kAllLayers = INT_MAX;
+
   // `weight_format`: "" or "auto" keeps each matrix as the backend likes it best; otherwise every
   // matrix is converted: a DType name, "int8" (q8_0, on a GPU i8), "int4" (q4_1). `max_context`
-  // bounds positions. INVALID_ARGUMENT (format), RESOURCE_EXHAUSTED.
+  // bounds positions. The matrices of layers from `device_layers` on stay in host memory and come
+  // in every step (WeightStream); no bit depends on it. INVALID_ARGUMENT (format; fewer layers than
+  // all on a device that computes in host memory), RESOURCE_EXHAUSTED.
   static absl::StatusOr<std::unique_ptr<Model>> Load(const Checkpoint& checkpoint, Backend* backend,
                                                      absl::string_view weight_format,
-                                                     int max_context);
+                                                     int max_context,
+                                                     int device_layers = kAllLayers);
+  // What Load would take, with all layers. INVALID_ARGUMENT (format).
+  static absl::StatusOr<WeightFootprint> Measure(const Checkpoint& checkpoint,
+                                                 const Backend& backend,
+                                                 absl::string_view weight_format, int max_context);
 
   const ModelConfig& config() const { return config_; }
   Backend& backend() const { return *backend_; }
@@ -41,7 +57,11 @@ class Model {
   const DeviceBuffer& cos_sin() const { return cos_sin_; }
   // Positions that cos_sin() covers.
   int max_context() const { return max_context_; }
+  // In the backend's memory; without the windows of layers that stream.
   int64_t weight_bytes() const { return weight_bytes_; }
+  // Layers [0, device_layers()) lie in the backend's memory, the others in the host's.
+  int device_layers() const { return device_layers_; }
+  int64_t host_weight_bytes() const { return host_weight_bytes_; }
   // "q4_1+q8_0", for people and the numerics class.
   const std::string& weight_formats() const { return weight_formats_; }
 
@@ -50,11 +70,14 @@ class Model {
 
   ModelConfig config_;
   Backend* backend_ = nullptr;
+  std::unique_ptr<WeightStream> stream_;  // of layers from device_layers_ on; before their weights
   std::vector<LayerWeights> layers_;
   std::unique_ptr<LinearWeight> embedding_, lm_head_;
   DeviceBuffer final_norm_, cos_sin_;
   int max_context_ = 0;
   int64_t weight_bytes_ = 0;
+  int64_t host_weight_bytes_ = 0;
+  int device_layers_ = 0;
   std::string weight_formats_;
 };
 

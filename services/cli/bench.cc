@@ -37,6 +37,7 @@ absl::Status RunBench(const BenchOptions& options) {
   LCKV_ASSIGN_OR_RETURN(std::unique_ptr<Backend> backend, OpenDevice(options.compute.device));
   EngineOptions engine_options;
   engine_options.weight_format = options.compute.weights;
+  engine_options.device_layers = options.compute.device_layers;
   LCKV_ASSIGN_OR_RETURN(engine_options.kv_dtype, ParseDType(options.compute.kv));
   engine_options.max_running_turns = options.batch;
   engine_options.max_waiting_turns = options.batch;

@@ -10,6 +10,7 @@
 #include "engine/device/device.h"
 #include "engine/encode/segment.h"
 #include "engine/ops/backend.h"
+#include "engine/runtime/engine.h"
 #include "engine/runtime/evaluator.h"
 #include "engine/transformer/model.h"
 #include "services/cli/model_flags.h"
@@ -19,6 +20,7 @@ namespace lckv {
 // Where and with which number formats a model runs inside this process.
 struct ComputeFlags {
   DeviceOptions device;
+  int device_layers = EngineOptions::kAutoLayers;  // of a model that is only evaluated: all
   std::string weights = "auto";
   std::string kv = "bf16";
 };

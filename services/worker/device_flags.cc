@@ -1,5 +1,10 @@
 #include "services/worker/device_flags.h"
 
+#include <string>
+
+#include "absl/strings/numbers.h"
+#include "engine/runtime/engine.h"
+
 namespace lckv {
 
 void AddDeviceFlags(CLI::App& app, DeviceOptions& options) {
@@ -17,6 +22,21 @@ void AddDeviceFlags(CLI::App& app, DeviceOptions& options) {
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
   app.add_option("--isa", options.cpu.isa, "generic, avx2 or avx512; default: the best there is");
+}
+
+void AddGpuLayersFlag(CLI::App& app, int* device_layers) {
+  app.add_option_function<std::string>(
+         "--gpu-layers",
+         [device_layers](const std::string& text) {
+           if (text == "auto") {
+             *device_layers = EngineOptions::kAutoLayers;
+           } else if (!absl::SimpleAtoi(text, device_layers) || *device_layers < 0) {
+             throw CLI::ValidationError("--gpu-layers", "want a number of layers, or auto");
+           }
+         },
+         "layers whose weights lie in GPU memory, the others stream from host memory in every "
+         "step: a number, or auto: all if they fit")
+      ->default_str("auto");
 }
 
 }  // namespace lckv

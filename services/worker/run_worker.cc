@@ -59,6 +59,7 @@ void AddModelFlags(CLI::App& app, WorkerOptions* options) {
       ->check(CLI::Range(0, 1 << 20))
       ->capture_default_str();
   AddDeviceFlags(app, options->device);
+  AddGpuLayersFlag(app, &options->engine.device_layers);
 }
 
 void AddServingFlags(CLI::App& app, WorkerOptions* options) {

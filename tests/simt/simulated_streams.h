@@ -45,7 +45,7 @@ class SimulatedStreams {
     std::deque<Operation> queued;
     uint64_t done = 0;
   };
-  static constexpr int kStreams = 3;
+  static constexpr int kStreams = 4;
 
   Stream& Of(gpu::StreamId stream) { return streams_[static_cast<int32_t>(stream)]; }
   void Push(gpu::StreamId stream, const Operation& operation);

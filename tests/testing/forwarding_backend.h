@@ -42,6 +42,18 @@ class ForwardingBackend : public Backend {
                                                               DType format) override {
     return inner_->PrepareLinear(matrix, format);
   }
+  int64_t LinearBytes(int64_t rows, int64_t cols, DType format) const override {
+    return inner_->LinearBytes(rows, cols, format);
+  }
+  absl::StatusOr<std::unique_ptr<WeightStream>> MakeWeightStream(
+      absl::Span<const int64_t> group_bytes) override {
+    return inner_->MakeWeightStream(group_bytes);
+  }
+  absl::StatusOr<std::unique_ptr<LinearWeight>> PrepareStreamed(const HostMatrix& matrix,
+                                                                DType format, WeightStream* stream,
+                                                                int group) override {
+    return inner_->PrepareStreamed(matrix, format, stream, group);
+  }
   void Embed(const EmbedParams& params) override { inner_->Embed(params); }
   void RmsNorm(const RmsNormParams& params) override { inner_->RmsNorm(params); }
   void Linear(const LinearParams& params) override { inner_->Linear(params); }

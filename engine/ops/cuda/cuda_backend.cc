@@ -14,6 +14,7 @@
 #include "engine/ops/cuda/cuda_page_copier.h"
 #include "engine/ops/cuda/weight_layout.h"
 #include "engine/ops/cuda/weight_upload.h"
+#include "engine/ops/cuda/weight_windows.h"
 #include "engine/ops/weight_rows.h"
 
 namespace lckv {
@@ -23,42 +24,58 @@ using gpu::GpuApi;
 
 constexpr int64_t kScalesAlignment = 256;
 
-int64_t AlignUp(int64_t bytes, int64_t alignment) {
-  return (bytes + alignment - 1) / alignment * alignment;
-}
+// How a matrix of a format lies in memory: its rows; of row formats then, aligned, their scales.
+struct WeightSpace {
+  WeightSpace(int64_t rows, int64_t cols, DType format) : row_bytes(gpu::RowBytes(format, cols)) {
+    bytes = gpu::StoredRows(format, rows) * row_bytes;
+    if (!IsRowQuantized(format)) return;
+    scales_offset = CeilDiv(bytes, kScalesAlignment) * kScalesAlignment;
+    scales_bytes = rows * kRowScaleBytes;
+    bytes = scales_offset + scales_bytes;
+  }
+  int64_t row_bytes;
+  int64_t bytes = 0;
+  int64_t scales_offset = 0;
+  int64_t scales_bytes = 0;  // 0: none
+};
 
 class CudaWeight final : public LinearWeight {
  public:
-  // `data`: the rows; of row formats then, aligned, their scales.
-  CudaWeight(const HostMatrix& matrix, DType format, int64_t row_bytes, DeviceBuffer data)
-      : data_(std::move(data)) {
-    weight_.data = data_.data();
-    if (IsRowQuantized(format)) {
-      weight_.scales =
-          reinterpret_cast<float*>(data_.bytes() + ScalesOffset(matrix.rows, row_bytes));
+  CudaWeight(const HostMatrix& matrix, DType format, const WeightSpace& space, DeviceBuffer data)
+      : CudaWeight(matrix, format, space, data.bytes(), nullptr, -1) {
+    data_ = std::move(data);
+  }
+  // Of group `group` of `windows`, at `data` in one of them.
+  CudaWeight(const HostMatrix& matrix, DType format, const WeightSpace& space, uint8_t* data,
+             WeightWindows* windows, int group)
+      : size_bytes_(static_cast<size_t>(space.bytes)), windows_(windows), group_(group) {
+    weight_.data = data;
+    if (space.scales_bytes > 0) {
+      weight_.scales = reinterpret_cast<float*>(data + space.scales_offset);
     }
     weight_.dtype = format;
     weight_.in_features = static_cast<int32_t>(matrix.cols);
     weight_.out_features = static_cast<int32_t>(matrix.rows);
-    weight_.row_bytes = row_bytes;
+    weight_.row_bytes = space.row_bytes;
   }
   int32_t in_features() const override { return weight_.in_features; }
   int32_t out_features() const override { return weight_.out_features; }
   DType dtype() const override { return weight_.dtype; }
-  size_t size_bytes() const override { return data_.size_bytes(); }
+  size_t size_bytes() const override { return size_bytes_; }
   const gpu::Weight& weight() const { return weight_; }
-
-  static int64_t ScalesOffset(int64_t rows, int64_t row_bytes) {
-    return AlignUp(rows * row_bytes, kScalesAlignment);
-  }
+  WeightWindows* windows() const { return windows_; }  // null: it stays in device memory
+  int group() const { return group_; }
 
  private:
-  const DeviceBuffer data_;
+  const size_t size_bytes_;
+  WeightWindows* const windows_;
+  const int group_;
+  DeviceBuffer data_;
   gpu::Weight weight_ = {};
 };
 
-const gpu::Weight& WeightOf(const LinearWeight& weight) {
-  return static_cast<const CudaWeight&>(weight).weight();
+const CudaWeight& WeightOf(const LinearWeight& weight) {
+  return static_cast<const CudaWeight&>(weight);
 }
 
 class CudaRecording final : public OpRecording {
@@ -145,14 +162,30 @@ class CudaBackend final : public Backend {
 
   absl::StatusOr<std::unique_ptr<LinearWeight>> PrepareLinear(const HostMatrix& matrix,
                                                               DType format) override;
+  int64_t LinearBytes(int64_t rows, int64_t cols, DType format) const override {
+    return CeilDiv(WeightSpace(rows, cols, format).bytes, kScalesAlignment) * kScalesAlignment;
+  }
+  absl::StatusOr<std::unique_ptr<WeightStream>> MakeWeightStream(
+      absl::Span<const int64_t> group_bytes) override {
+    LCKV_ASSIGN_OR_RETURN(auto windows,
+                          WeightWindows::Create(this, api_, device_, group_bytes, &streaming_));
+    streams_ = true;
+    return windows;
+  }
+  absl::StatusOr<std::unique_ptr<LinearWeight>> PrepareStreamed(const HostMatrix& matrix,
+                                                                DType format, WeightStream* stream,
+                                                                int group) override;
 
   void Embed(const EmbedParams& params) override {
-    const gpu::EmbedArgs args = {WeightOf(*params.table), params.tokens, params.rows, params.out};
+    const gpu::EmbedArgs args = {WeightOf(*params.table).weight(), params.tokens, params.rows,
+                                 params.out};
     Queue(api_->embed, args);
   }
   void Linear(const LinearParams& params) override {
-    const gpu::LinearArgs args = {WeightOf(*params.weight), params.x,  params.bias, params.rows,
-                                  params.accumulate,        params.out};
+    const CudaWeight& weight = WeightOf(*params.weight);
+    if (params.rows > 0) MakePresent(weight);
+    const gpu::LinearArgs args = {weight.weight(), params.x,          params.bias,
+                                  params.rows,     params.accumulate, params.out};
     Queue(api_->linear, args);
   }
   void RmsNorm(const RmsNormParams& params) override { Queue(api_->rms_norm, params); }
@@ -164,7 +197,8 @@ class CudaBackend final : public Backend {
   void GatherRows(const GatherRowsParams& params) override { Queue(api_->gather_rows, params); }
   void CopyRows(const CopyRowsParams& params) override { Queue(api_->copy_rows, params); }
 
-  bool can_record() const override { return true; }
+  // Copies of weights between steps do not belong to one recording.
+  bool can_record() const override { return !streams_; }
   void BeginRecording() override { recording_error_ = api_->begin_recording(device_); }
   absl::StatusOr<std::unique_ptr<OpRecording>> EndRecording() override;
   void Replay(const OpRecording& recording) override {
@@ -200,6 +234,16 @@ class CudaBackend final : public Backend {
   void Queue(int (*op)(gpu::Device*, const Args*), const Args& args) {
     if (args.rows > 0) Note(op(device_, &args));
   }
+  // The window of the group used last is given away when ops read another weight.
+  void MakePresent(const CudaWeight& weight) {
+    if (weight.windows() == streaming_ &&
+        (streaming_ == nullptr || streaming_->acquired() == weight.group())) {
+      return;
+    }
+    if (streaming_ != nullptr) Note(streaming_->Release());
+    streaming_ = weight.windows();
+    if (streaming_ != nullptr) Note(streaming_->Acquire(weight.group()));
+  }
   // Keeps the first error.
   void Note(int error) {
     if (error_ == 0) error_ = error;
@@ -211,6 +255,8 @@ class CudaBackend final : public Backend {
   const DType activations_;
   const std::string numerics_class_;
   std::unique_ptr<WeightUpload> upload_;
+  bool streams_ = false;                // a WeightStream was made
+  WeightWindows* streaming_ = nullptr;  // has a group acquired
   int error_ = 0;
   int recording_error_ = 0;
 };
@@ -228,18 +274,30 @@ absl::StatusOr<std::unique_ptr<LinearWeight>> CudaBackend::PrepareLinear(const H
                                                                          DType format) {
   LCKV_RETURN_IF_ERROR(CheckWeight(matrix, format));
   LCKV_RETURN_IF_ERROR(CheckFormat(format));
-  const int64_t scale_bytes = IsRowQuantized(format) ? kRowScaleBytes : 0;
-  const int64_t row_bytes = gpu::RowBytes(format, matrix.cols);
-  const int64_t scales_offset = CudaWeight::ScalesOffset(matrix.rows, row_bytes);
-  LCKV_ASSIGN_OR_RETURN(DeviceBuffer data,
-                        Allocate(static_cast<size_t>(
-                            scale_bytes > 0 ? scales_offset + matrix.rows * scale_bytes
-                                            : gpu::StoredRows(format, matrix.rows) * row_bytes)));
-  std::vector<uint8_t> scales(static_cast<size_t>(matrix.rows * scale_bytes));
+  const WeightSpace space(matrix.rows, matrix.cols, format);
+  LCKV_ASSIGN_OR_RETURN(DeviceBuffer data, Allocate(static_cast<size_t>(space.bytes)));
+  std::vector<uint8_t> scales(static_cast<size_t>(space.scales_bytes));
   LCKV_RETURN_IF_ERROR(
-      upload_->Upload(matrix, format, row_bytes, data.bytes(), absl::MakeSpan(scales)));
-  CopyToDevice(data.bytes() + scales_offset, scales.data(), scales.size());
-  auto weight = std::make_unique<CudaWeight>(matrix, format, row_bytes, std::move(data));
+      upload_->Upload(matrix, format, space.row_bytes, data.bytes(), absl::MakeSpan(scales)));
+  CopyToDevice(data.bytes() + space.scales_offset, scales.data(), scales.size());
+  auto weight = std::make_unique<CudaWeight>(matrix, format, space, std::move(data));
+  LCKV_RETURN_IF_ERROR(PrepareProduct(weight->weight()));
+  return weight;
+}
+
+absl::StatusOr<std::unique_ptr<LinearWeight>> CudaBackend::PrepareStreamed(const HostMatrix& matrix,
+                                                                           DType format,
+                                                                           WeightStream* stream,
+                                                                           int group) {
+  LCKV_RETURN_IF_ERROR(CheckWeight(matrix, format));
+  LCKV_RETURN_IF_ERROR(CheckFormat(format));
+  const WeightSpace space(matrix.rows, matrix.cols, format);
+  auto* windows = static_cast<WeightWindows*>(stream);
+  LCKV_ASSIGN_OR_RETURN(const WeightWindows::Place place, windows->Add(group, space.bytes));
+  ConvertWeight(
+      matrix, 0, matrix.rows, format, space.row_bytes, place.host,
+      absl::MakeSpan(place.host + space.scales_offset, static_cast<size_t>(space.scales_bytes)));
+  auto weight = std::make_unique<CudaWeight>(matrix, format, space, place.device, windows, group);
   LCKV_RETURN_IF_ERROR(PrepareProduct(weight->weight()));
   return weight;
 }

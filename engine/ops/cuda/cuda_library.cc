@@ -14,6 +14,7 @@ struct Device {
   cudaStream_t stream = nullptr;  // kCompute
   cudaStream_t copy_in = nullptr;
   cudaStream_t copy_out = nullptr;
+  cudaStream_t weights = nullptr;
   void* product_memory = nullptr;
   Products* products = nullptr;
   Workspace workspace;
@@ -44,7 +45,8 @@ int Close(Device* device, int result) {
   delete device->products;
   if (device->product_memory != nullptr) cudaFree(device->product_memory);
   if (device->workspace.data != nullptr) cudaFree(device->workspace.data);
-  for (cudaStream_t stream : {device->stream, device->copy_in, device->copy_out}) {
+  for (const cudaStream_t stream :
+       {device->stream, device->copy_in, device->copy_out, device->weights}) {
     if (stream != nullptr) cudaStreamDestroy(stream);
   }
   delete device;
@@ -73,7 +75,8 @@ int Open(int32_t ordinal, bool fast, Device** out) {
     error = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, ordinal);
   }
   if (error == cudaSuccess && major < kMinComputeMajor) error = cudaErrorNoKernelImageForDevice;
-  for (cudaStream_t* stream : {&device->stream, &device->copy_in, &device->copy_out}) {
+  for (cudaStream_t* stream :
+       {&device->stream, &device->copy_in, &device->copy_out, &device->weights}) {
     if (error == cudaSuccess) error = cudaStreamCreateWithFlags(stream, cudaStreamNonBlocking);
   }
   Workspace& workspace = device->workspace;
@@ -93,7 +96,8 @@ int Open(int32_t ordinal, bool fast, Device** out) {
 
 void CloseDevice(Device* device) {
   cudaSetDevice(device->ordinal);
-  for (cudaStream_t stream : {device->stream, device->copy_in, device->copy_out}) {
+  for (const cudaStream_t stream :
+       {device->stream, device->copy_in, device->copy_out, device->weights}) {
     cudaStreamSynchronize(stream);
   }
   Close(device, 0);
@@ -202,14 +206,15 @@ void FreeHost(Device* device, void* data) {
 
 cudaStream_t StreamNamed(const Device* device, StreamId stream) {
   if (stream == StreamId::kCompute) return device->stream;
-  return stream == StreamId::kCopyIn ? device->copy_in : device->copy_out;
+  if (stream == StreamId::kCopyIn) return device->copy_in;
+  return stream == StreamId::kCopyOut ? device->copy_out : device->weights;
 }
 
 // The functions from here on come from any thread, each of which has a current device of its own.
 int CopyAsync(Device* device, StreamId stream, void* to, const void* from, uint64_t bytes) {
   cudaError_t error = cudaSetDevice(device->ordinal);
   const cudaMemcpyKind kind =
-      stream == StreamId::kCopyIn ? cudaMemcpyHostToDevice : cudaMemcpyDeviceToHost;
+      stream == StreamId::kCopyOut ? cudaMemcpyDeviceToHost : cudaMemcpyHostToDevice;
   if (error == cudaSuccess) {
     error = cudaMemcpyAsync(to, from, bytes, kind, StreamNamed(device, stream));
   }

@@ -20,7 +20,7 @@
 namespace lckv::gpu {
 
 // Grows with every change of this file or op_params.h.
-inline constexpr uint32_t kApiVersion = 5;
+inline constexpr uint32_t kApiVersion = 6;
 // Name of the one symbol that a library exports: extern "C" const GpuApi* lckv_gpu_api(void).
 inline constexpr char kApiSymbol[] = "lckv_gpu_api";
 
@@ -31,8 +31,9 @@ struct Event;      // a place in a stream; owned by the library
 // Queues of a device: each runs in order, and beside the others.
 enum class StreamId : int32_t {
   kCompute = 0,  // the ops, copy_to_device, copy_to_host
-  kCopyIn = 1,   // pages and weights into the device
+  kCopyIn = 1,   // pages, and weights that stay, into the device
   kCopyOut = 2,  // pages out of it
+  kWeights = 3,  // weights of layers that lie in host memory, in every step
 };
 
 struct DeviceInfo {

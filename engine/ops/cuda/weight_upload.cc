@@ -24,9 +24,10 @@ int64_t RowsOf(int64_t bytes, DType format, int64_t row_bytes) {
   return std::max(bytes / row_bytes / together * together, together);
 }
 
-// Rows [begin, begin + rows) of `matrix` to `out`, their scales to `scales`.
-void ConvertRows(const HostMatrix& matrix, int64_t begin, int64_t rows, DType format,
-                 int64_t row_bytes, uint8_t* out, absl::Span<uint8_t> scales) {
+}  // namespace
+
+void ConvertWeight(const HostMatrix& matrix, int64_t begin, int64_t rows, DType format,
+                   int64_t row_bytes, uint8_t* out, absl::Span<uint8_t> scales) {
   const int64_t stored_bytes = BytesOf(format, matrix.cols);
   const int64_t scale_bytes = static_cast<int64_t>(scales.size()) / matrix.rows;
   const int64_t rows_of_task = RowsOf(kTaskBytes, format, row_bytes);
@@ -44,8 +45,6 @@ void ConvertRows(const HostMatrix& matrix, int64_t begin, int64_t rows, DType fo
     }
   });
 }
-
-}  // namespace
 
 WeightUpload::WeightUpload(Backend* backend, const gpu::GpuApi* api, gpu::Device* device)
     : backend_(backend),
@@ -99,7 +98,7 @@ absl::Status WeightUpload::UploadPieces(const HostMatrix& matrix, DType format, 
     const int64_t rows = std::min(rows_at_once, matrix.rows - begin);
     Piece& piece = pieces_[turn_++ % pieces_.size()];
     LCKV_RETURN_IF_ERROR(Check(copies_.Wait(piece.copied)));
-    ConvertRows(matrix, begin, rows, format, row_bytes, piece.buffer.bytes(), scales);
+    ConvertWeight(matrix, begin, rows, format, row_bytes, piece.buffer.bytes(), scales);
     LCKV_RETURN_IF_ERROR(Check(api_->copy_async(
         device_, gpu::StreamId::kCopyIn, device + begin * row_bytes, piece.buffer.data(),
         static_cast<uint64_t>(gpu::StoredRows(format, rows) * row_bytes))));

@@ -12,6 +12,12 @@
 
 namespace lckv {
 
+// Converts rows [begin, begin + rows) of `matrix` to `format`, laid out as weight_layout.h has it,
+// on all threads: to `out`, `row_bytes` (as RowBytes()) each. If `scales` is not empty, what each
+// row begins with goes there instead (scales.size() / matrix.rows bytes of each).
+void ConvertWeight(const HostMatrix& matrix, int64_t begin, int64_t rows, DType format,
+                   int64_t row_bytes, uint8_t* out, absl::Span<uint8_t> scales);
+
 // Converts weights and brings them into device memory through two pinned buffers by turns: while
 // one is being copied, the next piece is converted into the other, on all threads. Both stay until
 // the end, also between matrices: the copy of one's last piece overlaps with the next one's first.
@@ -23,11 +29,9 @@ class WeightUpload {
   // Waits for copies under way.
   ~WeightUpload();
 
-  // `matrix`, converted to `format` and laid out as weight_layout.h has it, goes to `device`; if
-  // `scales` is not empty, what each row begins with goes to `scales` instead (scales.size() / rows
-  // bytes of each). `row_bytes` as RowBytes(). What is queued on the compute stream later sees it;
-  // `matrix` is not needed when this returns. RESOURCE_EXHAUSTED (pinned memory), INTERNAL (the
-  // device).
+  // `matrix`, converted as ConvertWeight does, goes to `device`. What is queued on the compute
+  // stream later sees it; `matrix` is not needed when this returns. RESOURCE_EXHAUSTED (pinned
+  // memory), INTERNAL (the device).
   absl::Status Upload(const HostMatrix& matrix, DType format, int64_t row_bytes, uint8_t* device,
                       absl::Span<uint8_t> scales);
 
