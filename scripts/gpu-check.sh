@@ -21,7 +21,7 @@ limit="${LCKV_GPU_SECONDS:-570}"
 commit="${LCKV_COMMIT:-$(git -C "$ROOT" rev-parse --short HEAD 2>/dev/null || echo unknown)}"
 pack="$ROOT/build/gpu-pack"
 options=(-G Ninja -DCMAKE_BUILD_TYPE=Release -DLCKV_SERVICES=OFF)
-targets=(engine_bench conformance_cuda_engine_test)
+targets=(engine_bench conformance_cuda_engine_test conformance_cuda_layers_test)
 if [ "$quick" = 1 ]; then
   build="$ROOT/build/gpu-quick"
   device="simulated GPU"
@@ -97,6 +97,7 @@ if [ "$quick" = 1 ]; then
   say "checks on the $device"
   begin_check cpu_gpu_agreement 120 "$tests/conformance_cuda_engine_test" --gtest_filter='*GreedyTokens*'
   begin_check batch_invariance 120 "$tests/conformance_cuda_engine_test" --gtest_filter='*NeitherBatch*'
+  begin_check streamed_layers 120 "$tests/conformance_cuda_layers_test" --gtest_filter='*SameBits/late_condensed'
   end_checks
   for name in cpu cuda-sim; do
     bench "benchmark_$name" 60 --device "$name" --shapes tiny --threads 2
@@ -114,6 +115,7 @@ elif [ -n "$device" ]; then
   done
   begin_check cpu_gpu_agreement 60 "$tests/conformance_cuda_engine_test" --gtest_filter='*GreedyTokens*'
   begin_check engine_batch_invariance 60 "$tests/conformance_cuda_engine_test" --gtest_filter='*NeitherBatch*'
+  begin_check streamed_layers 90 "$tests/conformance_cuda_layers_test" --gtest_filter='*/late_*'
   if command -v compute-sanitizer >/dev/null; then
     for tool in memcheck racecheck; do
       begin_check "sanitizer_$tool" 150 compute-sanitizer --tool "$tool" --error-exitcode 1 \

@@ -23,8 +23,8 @@ struct DeviceOptions {
 };
 
 // INVALID_ARGUMENT: no such name or GPU number, or a way to compute that the device has not.
-// UNAVAILABLE: no GPU library, driver or GPU. FAILED_PRECONDITION: a library of another version, an
-// instruction set that the machine lacks.
+// UNAVAILABLE: no GPU library, driver or GPU. FAILED_PRECONDITION: a library of another version or
+// a broken one, a GPU that is too old, an instruction set that the machine lacks.
 absl::StatusOr<std::unique_ptr<Backend>> OpenDevice(const DeviceOptions& options);
 
 }  // namespace lckv

@@ -347,7 +347,9 @@ absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(const GpuApi* api,
   }
   gpu::Device* device = nullptr;
   if (const int error = api->open(ordinal, options.fast, &device); error != 0) {
-    return absl::InternalError(absl::StrCat("GPU ", ordinal, ": ", api->error_text(error)));
+    const std::string message = absl::StrCat("GPU ", ordinal, ": ", api->error_text(error));
+    return error == gpu::kUnsupportedDevice ? absl::FailedPreconditionError(message)
+                                            : absl::InternalError(message);
   }
   gpu::DeviceInfo info = {};
   if (const int error = api->info(device, &info); error != 0) {

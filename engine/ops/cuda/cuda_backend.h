@@ -25,7 +25,8 @@ struct CudaOptions {
 // Every op is queued on the device's stream by the thread that calls; Synchronize and CopyToHost
 // wait. The first error is kept: ops after it do nothing, and Synchronize reports it (INTERNAL).
 // `api` must live as long as the process. INVALID_ARGUMENT: no such device, fast float32.
-// UNAVAILABLE: no device at all, no driver, or one too old. INTERNAL: the device cannot be opened.
+// UNAVAILABLE: no device at all, no driver, or one too old. FAILED_PRECONDITION:
+// compute capability below 8.0. INTERNAL: the device cannot be opened.
 absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(const gpu::GpuApi* api,
                                                          const CudaOptions& options);
 

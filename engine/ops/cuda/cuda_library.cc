@@ -30,6 +30,7 @@ constexpr int kMinComputeMajor = 8;  // bf16, cp.async: sm_80 and later
 int Code(cudaError_t error) { return static_cast<int>(error); }
 
 const char* ErrorText(int code) {
+  if (code == kUnsupportedDevice) return "its compute capability is below 8.0";
   if (code >= kBlasErrors) return BlasErrorText(code);
   return cudaGetErrorString(static_cast<cudaError_t>(code));
 }
@@ -74,7 +75,7 @@ int Open(int32_t ordinal, bool fast, Device** out) {
   if (error == cudaSuccess) {
     error = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, ordinal);
   }
-  if (error == cudaSuccess && major < kMinComputeMajor) error = cudaErrorNoKernelImageForDevice;
+  if (error == cudaSuccess && major < kMinComputeMajor) return Close(device, kUnsupportedDevice);
   for (cudaStream_t* stream :
        {&device->stream, &device->copy_in, &device->copy_out, &device->weights}) {
     if (error == cudaSuccess) error = cudaStreamCreateWithFlags(stream, cudaStreamNonBlocking);

@@ -24,6 +24,9 @@ inline constexpr uint32_t kApiVersion = 6;
 // Name of the one symbol that a library exports: extern "C" const GpuApi* lckv_gpu_api(void).
 inline constexpr char kApiSymbol[] = "lckv_gpu_api";
 
+// What open returns for a device whose compute capability the kernels do not have.
+inline constexpr int kUnsupportedDevice = -1;
+
 struct Device;     // owned by the library
 struct Recording;  // likewise
 struct Event;      // a place in a stream; owned by the library

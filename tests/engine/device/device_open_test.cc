@@ -1,5 +1,7 @@
 #include <gtest/gtest.h>
 
+#include <fstream>
+#include <iterator>
 #include <memory>
 #include <string>
 #include <vector>
@@ -49,7 +51,8 @@ TEST(OpenGpuLibraryTest, SaysWhatIsWrong) {
               StatusIs(absl::StatusCode::kUnavailable, HasSubstr("/nowhere/liblckv_cuda.so")));
   EXPECT_THAT(OpenGpuLibrary("libm.so.6"),
               StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("libm.so.6")));
-  EXPECT_THAT(OpenGpuLibrary("/etc/passwd"), StatusIs(absl::StatusCode::kUnavailable));
+  EXPECT_THAT(OpenGpuLibrary("/etc/passwd"),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("no shared library")));
 }
 
 // A GPU library's table with one answer changed at a time.
@@ -79,6 +82,8 @@ TEST(MakeCudaBackendTest, MachinesWithoutAGpu) {
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("no GPU 1")));
   api.open = [](int32_t, bool, gpu::Device**) { return 35; };
   EXPECT_THAT(MakeCudaBackend(&api, {}), StatusIs(absl::StatusCode::kInternal));
+  api.open = [](int32_t, bool, gpu::Device**) { return gpu::kUnsupportedDevice; };
+  EXPECT_THAT(MakeCudaBackend(&api, {}), StatusIs(absl::StatusCode::kFailedPrecondition));
 }
 
 #ifdef LCKV_TEST_SIMULATED_GPU
@@ -103,6 +108,17 @@ TEST_F(SimulatedGpuTest, TheClassNamesWhatDecidesTheBits) {
               StatusIs(absl::StatusCode::kInvalidArgument));
   EXPECT_THAT(MakeCudaBackend(api_, {.activations = DType::kF16}),
               StatusIs(absl::StatusCode::kInvalidArgument));
+}
+
+// Opening such a file would end the process.
+TEST_F(SimulatedGpuTest, ALibraryThatWasCopiedInPart) {
+  std::ifstream whole(LCKV_TEST_SIMULATED_GPU, std::ios::binary);
+  const std::string bytes((std::istreambuf_iterator<char>(whole)), {});
+  const std::string file = ::testing::TempDir() + "/cut.so";
+  for (const size_t size : {size_t{0}, size_t{63}, bytes.size() / 3, bytes.size() - 1}) {
+    std::ofstream(file, std::ios::binary).write(bytes.data(), static_cast<int64_t>(size));
+    EXPECT_THAT(OpenGpuLibrary(file), StatusIs(absl::StatusCode::kFailedPrecondition)) << size;
+  }
 }
 
 TEST_F(SimulatedGpuTest, FormatsThatUsersDoNotName) {
