@@ -18,6 +18,7 @@ using AddCommand = void (*)(CLI::App& tool, Action& chosen);
 
 void AddBench(CLI::App& tool, Action& chosen);
 void AddChat(CLI::App& tool, Action& chosen);
+void AddHealth(CLI::App& tool, Action& chosen);
 void AddInspect(CLI::App& tool, Action& chosen);
 void AddLogits(CLI::App& tool, Action& chosen);
 void AddPlan(CLI::App& tool, Action& chosen);

@@ -13,7 +13,7 @@ namespace {
 
 constexpr lckv::AddCommand kCommands[] = {
     lckv::AddUp,     lckv::AddChat, lckv::AddSessions, lckv::AddTokenize, lckv::AddInspect,
-    lckv::AddLogits, lckv::AddPpl,  lckv::AddBench,    lckv::AddPlan,
+    lckv::AddLogits, lckv::AddPpl,  lckv::AddBench,    lckv::AddPlan,     lckv::AddHealth,
 };
 
 // Services read their own flags.

@@ -157,6 +157,10 @@ TEST(ToolTest, ChatWithoutAServer) {
   std::filesystem::remove(log);
 }
 
+TEST(ToolTest, HealthOfAServiceThatIsNotThere) {
+  EXPECT_EQ(Lckv({"health", "--server", "127.0.0.1:1", "--timeout-seconds", "2"}).status, 1);
+}
+
 TEST(ToolTest, TokenizeThereAndBack) {
   const std::string tokenize = absl::StrCat("exec ", LCKV_BINARY, " tokenize --model ",
                                             DataPath("models/bard-lckv-w2"), " ");

@@ -24,7 +24,7 @@ CPP = (".h", ".cc", ".cu", ".cuh")
 
 # Which of the project's own folders a folder may include; the longest matching key counts. "lckv" and "google"
 # are the generated protocol headers. services/worker is where engine and cache meet; the tool is the front end.
-GENERATED = ("lckv", "google")
+GENERATED = ("lckv", "google", "grpc")
 MAY_INCLUDE = {
     "base": ("base",),
     "engine": ("base", "engine"),

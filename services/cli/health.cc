@@ -1,0 +1,57 @@
+// `lckv health`: asks a service whether it serves; for the health checks of containers.
+
+#include <iostream>
+#include <memory>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+#include "grpc/health/v1/health.grpc.pb.h"
+#include "rpc/channel.h"
+#include "rpc/status_conversion.h"
+#include "services/cli/command.h"
+#include "services/cli/gateway_client.h"
+
+namespace lckv {
+namespace {
+
+struct HealthOptions {
+  std::string server = kDefaultServer;
+  std::string service;  // empty: the whole
+  double timeout_seconds = 5;
+};
+
+absl::Status RunHealth(const HealthOptions& options) {
+  const auto health = grpc::health::v1::Health::NewStub(MakeChannel(options.server));
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() +
+                       std::chrono::milliseconds(int64_t(options.timeout_seconds * 1000)));
+  grpc::health::v1::HealthCheckRequest request;
+  request.set_service(options.service);
+  grpc::health::v1::HealthCheckResponse response;
+  LCKV_RETURN_IF_ERROR(FromGrpcStatus(health->Check(&context, request, &response)));
+  if (response.status() != grpc::health::v1::HealthCheckResponse::SERVING) {
+    return absl::UnavailableError(
+        absl::StrCat(options.server, ": ",
+                     grpc::health::v1::HealthCheckResponse::ServingStatus_Name(response.status())));
+  }
+  std::cout << "SERVING\n";
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+void AddHealth(CLI::App& tool, Action& chosen) {
+  auto options = std::make_shared<HealthOptions>();
+  CLI::App* command = Declare(tool, "health", "Ask a service whether it serves: exit status 0 or 1",
+                              options, &RunHealth, chosen);
+  command->add_option("--server", options->server, "host:port of a gateway, worker or cache node")
+      ->capture_default_str();
+  command->add_option("--service", options->service,
+                      "liveness, ready or a gRPC service's full name; default: the whole");
+  command->add_option("--timeout-seconds", options->timeout_seconds, "how long it may take")
+      ->check(CLI::Range(0.01, 3600.0))
+      ->capture_default_str();
+}
+
+}  // namespace lckv
