@@ -166,8 +166,7 @@ class Backend {
   virtual void Embed(const EmbedParams& params) = 0;
   virtual void RmsNorm(const RmsNormParams& params) = 0;
   virtual void Linear(const LinearParams& params) = 0;
-  virtual void Rope(const RopeParams& params) = 0;
-  virtual void StoreKv(const StoreKvParams& params) = 0;
+  virtual void RopeAndStore(const RopeAndStoreParams& params) = 0;
   virtual void Attention(const AttentionParams& params) = 0;
   virtual void SwiGlu(const SwiGluParams& params) = 0;
   virtual void KvChange(const KvChangeParams& params) = 0;

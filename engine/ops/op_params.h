@@ -49,30 +49,35 @@ struct RmsNormParams {
   Activations out;
 };
 
-// Rotates `heads` heads of each row in place, pairs (i, i + head_dim/2) by the angle positions[r] *
-// frequency[i]. Shapes: x [rows][heads][head_dim], positions int32 [rows]; cos_sin
-// [max_positions][head_dim] = cos of the head_dim/2 angles, then their sines.
-struct RopeParams {
-  float* x;
-  const int32_t* positions;
-  const float* cos_sin;
-  int32_t rows;
-  int32_t heads;
-  int32_t head_dim;
+// Queries that are rotated in place. Shapes: q [rows][heads][head_dim], positions int32 [rows].
+struct QueryRows {
+  float* q = nullptr;
+  const int32_t* positions = nullptr;
+  int32_t rows = 0;
+  int32_t heads = 0;
+  int32_t head_dim = 0;  // even
 };
-
-// Writes K and V of each row, rounded to `dtype` (nearest even), to its sequence's own pages. k is
-// already rotated. Shapes: k, v [rows][kv_heads][head_dim], positions int32 [rows], table_of_row
-// int32 [rows] -> tables.
-struct StoreKvParams {
-  const float* k;
-  const float* v;
-  const int32_t* positions;
-  const int32_t* table_of_row;
-  const KvTable* tables;
-  KvShape shape;
-  DType dtype;
-  int32_t rows;
+// Keys, which are rotated on their way, and values, both rounded to `dtype` (nearest even), for
+// their sequences' own pages. Shapes: k, v [rows][kv_heads][head_dim], positions int32 [rows],
+// table_of_row int32 [rows] -> tables.
+struct KvRows {
+  const float* k = nullptr;
+  const float* v = nullptr;
+  const int32_t* positions = nullptr;
+  const int32_t* table_of_row = nullptr;
+  const KvTable* tables = nullptr;
+  KvShape shape;  // head_dim even
+  DType dtype = DType::kF32;
+  int32_t rows = 0;
+};
+// Rotates the queries and writes K and V; rows of the one and of the other have nothing to do with
+// each other. A rotation turns the pairs (i, i + head_dim/2) of a head at position p by the angle p
+// * frequency[i]; cos_sin [max_positions][head_dim] = cos of the head_dim/2 angles, then their
+// sines. A null cos_sin: K is written as it is, and there are no queries.
+struct RopeAndStoreParams {
+  const float* cos_sin = nullptr;
+  QueryRows queries;
+  KvRows kv;
 };
 
 // Scaled dot-product attention over stored K/V with grouped query heads (query head h reads kv head

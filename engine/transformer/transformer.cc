@@ -190,12 +190,12 @@ void Transformer::Compute(const StepBatch& batch) {
   bool after_drop = false;
   for (int layer = 0; layer < config.num_layers; ++layer) {
     Rows rows = ActiveRows(batch, layer, after_drop);
+    Rows stored;  // those whose K/V the layer produces
     if (rows.count > 0) {
       Normalize(model_->layer(layer).input_norm, rows);
-      if (config.layer_map.is_producer(layer)) StoreKv(batch, layer, rows);
-      const auto it = std::find(measured.begin(), measured.end(), layer);
-      if (it != measured.end()) {
-        MeasureChange(batch, layer, static_cast<size_t>(it - measured.begin()));
+      if (config.layer_map.is_producer(layer)) {
+        ProjectKv(layer, rows);
+        stored = rows;
       }
       if (layer == batch.top_target()) rows = rows.Without(batch.counts(after_drop).drafts);
     }
@@ -203,6 +203,12 @@ void Transformer::Compute(const StepBatch& batch) {
       DropRows(batch, layer);
       after_drop = true;
       rows = ActiveRows(batch, layer, after_drop);
+    }
+    if (rows.count > 0) ProjectQueries(layer, rows);
+    RopeAndStore(batch, layer, rows, stored);
+    const auto it = std::find(measured.begin(), measured.end(), layer);
+    if (it != measured.end()) {
+      MeasureChange(batch, layer, static_cast<size_t>(it - measured.begin()));
     }
     if (rows.count > 0) {
       AttentionBlock(batch, layer, rows);
@@ -230,17 +236,38 @@ void Transformer::Normalize(const DeviceBuffer& norm, const Rows& rows) {
                              config.hidden_size, Normed(rows.begin)});
 }
 
-void Transformer::StoreKv(const StepBatch& batch, int layer, const Rows& rows) {
-  const ModelConfig& config = model_->config();
+void Transformer::ProjectKv(int layer, const Rows& rows) {
   const LayerWeights& weights = model_->layer(layer);
   Backend& backend = model_->backend();
   const Activations x = Normed(rows.begin);
   backend.Linear({weights.k.get(), x, weights.k_bias.floats(), rows.count, false, k_.floats()});
   backend.Linear({weights.v.get(), x, weights.v_bias.floats(), rows.count, false, v_.floats()});
-  backend.Rope({k_.floats(), rows.positions, model_->cos_sin().floats(), rows.count,
-                config.num_kv_heads, config.head_dim});
-  backend.StoreKv({k_.floats(), v_.floats(), rows.positions, rows.table_of_row,
-                   batch.write_tables(layer), ShapeOf(layer), layout_->dtype(), rows.count});
+}
+
+void Transformer::ProjectQueries(int layer, const Rows& rows) {
+  const LayerWeights& weights = model_->layer(layer);
+  model_->backend().Linear({weights.q.get(), Normed(rows.begin), weights.q_bias.floats(),
+                            rows.count, false, q_.floats()});
+}
+
+void Transformer::RopeAndStore(const StepBatch& batch, int layer, const Rows& queries,
+                               const Rows& stored) {
+  const ModelConfig& config = model_->config();
+  RopeAndStoreParams params;
+  params.cos_sin = model_->cos_sin().floats();
+  params.queries = {q_.floats(), queries.positions, queries.count, config.num_heads,
+                    config.head_dim};
+  if (stored.count > 0) {
+    params.kv = {k_.floats(),
+                 v_.floats(),
+                 stored.positions,
+                 stored.table_of_row,
+                 batch.write_tables(layer),
+                 ShapeOf(layer),
+                 layout_->dtype(),
+                 stored.count};
+  }
+  model_->backend().RopeAndStore(params);
 }
 
 void Transformer::MeasureChange(const StepBatch& batch, int layer, size_t index) {
@@ -265,10 +292,6 @@ void Transformer::AttentionBlock(const StepBatch& batch, int layer, const Rows& 
   const ModelConfig& config = model_->config();
   const LayerWeights& weights = model_->layer(layer);
   Backend& backend = model_->backend();
-  backend.Linear({weights.q.get(), Normed(rows.begin), weights.q_bias.floats(), rows.count, false,
-                  q_.floats()});
-  backend.Rope({q_.floats(), rows.positions, model_->cos_sin().floats(), rows.count,
-                config.num_heads, config.head_dim});
   AttentionParams attention;
   attention.q = q_.floats();
   attention.positions = rows.positions;

@@ -57,7 +57,10 @@ class Transformer {
   std::vector<int> MeasuredLayers(const StepBatch& batch) const;
   // normed = RmsNorm of hidden, with the weights `norm`.
   void Normalize(const DeviceBuffer& norm, const Rows& rows);
-  void StoreKv(const StepBatch& batch, int layer, const Rows& rows);
+  // k_ and v_, or q_, from normed_; not rotated yet.
+  void ProjectKv(int layer, const Rows& rows);
+  void ProjectQueries(int layer, const Rows& rows);
+  void RopeAndStore(const StepBatch& batch, int layer, const Rows& queries, const Rows& stored);
   void MeasureChange(const StepBatch& batch, int layer, size_t index);
   // Keeps the rows that go on beyond `layer`, and norms them again.
   void DropRows(const StepBatch& batch, int layer);

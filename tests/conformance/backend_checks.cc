@@ -6,6 +6,11 @@
 #include <cmath>
 #include <cstring>
 #include <memory>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "tests/conformance/case_data.h"
+#include "tests/conformance/kv_memory.h"
 
 namespace lckv::testing {
 namespace {
@@ -42,6 +47,61 @@ void ExpectSameBits(const std::string& what, const float* expected, const float*
   ADD_FAILURE() << what << "\n  value " << i << " of " << count << ": " << std::hexfloat
                 << expected[i] << " became " << actual[i];
 }
+
+// Rows of queries and of K and V in backend memory, the same in each.
+struct RopeRows {
+  static constexpr int kHeads = 5, kKvHeads = 3, kHeadDim = 20, kRows = 7;
+
+  RopeRows(Backend& backend, DType dtype)
+      : spec({dtype,
+              kKvHeads,
+              kHeadDim,
+              16,
+              {{.length = 40}},
+              {{0, 14}, {0, 15}, {0, 16}, {0, 17}, {0, 0}, {0, 39}, {0, 32}}}),
+        memory(backend, spec, nullptr, 0x3A),
+        q(backend, Gaussian(kRows * kHeads * kHeadDim, 91)),
+        k(backend, Gaussian(kRows * kKvHeads * kHeadDim, 92)),
+        v(backend, Gaussian(kRows * kKvHeads * kHeadDim, 93)),
+        positions(backend, std::vector<int32_t>{14, 15, 16, 17, 0, 39, 32}),
+        tables(backend, std::vector<int32_t>(kRows, 0)),
+        cos_sin(backend, RotaryTable(40, kHeadDim)) {}
+
+  QueryRows Queries(int rows) const {
+    return {q.data(), positions.as<int32_t>(), rows, kHeads, kHeadDim};
+  }
+  // K as heads to be rotated in place.
+  QueryRows Keys(int rows) const {
+    return {k.data(), positions.as<int32_t>(), rows, kKvHeads, kHeadDim};
+  }
+  KvRows Kv(int rows) const {
+    return {k.data(),
+            v.data(),
+            positions.as<int32_t>(),
+            tables.as<int32_t>(),
+            memory.tables(),
+            memory.shape(),
+            spec.dtype,
+            rows};
+  }
+  void Run(Backend& backend, bool rotated, const QueryRows& queries, const KvRows& kv) const {
+    backend.RopeAndStore({rotated ? cos_sin.as<float>() : nullptr, queries, kv});
+  }
+  // All queries, then everything stored; nothing else may have changed.
+  std::vector<float> Read() const {
+    std::string stray_write;
+    std::vector<float> values = q.Read(&stray_write);
+    EXPECT_EQ(stray_write, "");
+    for (float value : memory.ReadRows(spec.rows, &stray_write)) values.push_back(value);
+    EXPECT_EQ(stray_write, "");
+    return values;
+  }
+
+  const KvSpec spec;
+  const KvMemory memory;
+  const GuardedOutput q, k, v;
+  const DeviceArray positions, tables, cos_sin;
+};
 
 }  // namespace
 
@@ -81,6 +141,21 @@ void ExpectBatchDoesNotChangeBits(Backend& backend) {
                        all.values.data() + static_cast<size_t>(begin) * row_size,
                        some.values.data(), some.values.size());
       }
+    }
+  }
+}
+
+void ExpectRopeAndStoreIsItsParts(Backend& backend) {
+  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBf16}) {
+    for (const auto& [queries, kv] : {std::pair{7, 7}, {7, 0}, {0, 7}, {2, 5}, {5, 2}, {0, 0}}) {
+      const RopeRows together(backend, dtype);
+      together.Run(backend, true, together.Queries(queries), together.Kv(kv));
+      const RopeRows apart(backend, dtype);
+      apart.Run(backend, true, apart.Queries(queries), {});
+      apart.Run(backend, true, apart.Keys(kv), {});
+      apart.Run(backend, false, {}, apart.Kv(kv));
+      ExpectSameBits(absl::StrCat("rope and store, ", Name(dtype), ", rows ", queries, " and ", kv),
+                     apart.Read(), together.Read());
     }
   }
 }

@@ -20,6 +20,9 @@ void ExpectSameBits(const std::string& what, const std::vector<float>& expected,
 void ExpectAgreesWithReference(Backend& backend);
 // Each row alone, and batches of other sizes, give the bits that the row has in the whole batch.
 void ExpectBatchDoesNotChangeBits(Backend& backend);
+// Rotation and storing in one call, with other numbers of rows for the one and the other, give the
+// bits of one after the other: keys that were rotated as queries and are then stored as they are.
+void ExpectRopeAndStoreIsItsParts(Backend& backend);
 // The same positions, cut into past and own pages at every `split_step`th place and into pages of
 // several sizes, give the same attention.
 void ExpectPagesDoNotChangeAttention(Backend& backend, int split_step);

@@ -55,6 +55,19 @@ std::vector<float> Gaussian(size_t count, uint32_t seed) {
   return values;
 }
 
+std::vector<float> RotaryTable(int positions, int head_dim) {
+  std::vector<float> table;
+  for (int position = 0; position < positions; ++position) {
+    for (int part = 0; part < 2; ++part) {
+      for (int i = 0; i < head_dim / 2; ++i) {
+        const double angle = position * std::pow(10000.0, -2.0 * i / head_dim);
+        table.push_back(static_cast<float>(part == 0 ? std::cos(angle) : std::sin(angle)));
+      }
+    }
+  }
+  return table;
+}
+
 double Norm(const float* values, size_t count) {
   double sum = 0;
   for (size_t i = 0; i < count; ++i) sum += static_cast<double>(values[i]) * values[i];

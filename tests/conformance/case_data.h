@@ -19,6 +19,9 @@ std::vector<float> Gaussian(size_t count, uint32_t seed);
 // `values` rounded to `dtype` (kF32, kF16 or kBf16).
 std::vector<float> Rounded(const std::vector<float>& values, DType dtype);
 
+// cos_sin of RopeAndStoreParams for a base of 10000.
+std::vector<float> RotaryTable(int positions, int head_dim);
+
 double Norm(const float* values, size_t count);
 double Largest(const float* values, size_t count);
 

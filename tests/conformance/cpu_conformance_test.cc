@@ -58,6 +58,8 @@ TEST(CpuConformanceTest, ThreadsDoNotChangeBits) {
 
 TEST(CpuConformanceTest, BatchDoesNotChangeBits) { ExpectBatchDoesNotChangeBits(*MakeCpu("", 1)); }
 
+TEST(CpuConformanceTest, RopeAndStoreIsItsParts) { ExpectRopeAndStoreIsItsParts(*MakeCpu("", 2)); }
+
 TEST(CpuConformanceTest, PagesDoNotChangeAttention) {
   ExpectPagesDoNotChangeAttention(*MakeCpu("", 1), 1);
 }

@@ -27,6 +27,8 @@ TEST_P(CudaConformanceTest, AgreesWithReference) { ExpectAgreesWithReference(*ba
 
 TEST_P(CudaConformanceTest, BatchDoesNotChangeBits) { ExpectBatchDoesNotChangeBits(*backend_); }
 
+TEST_P(CudaConformanceTest, RopeAndStoreIsItsParts) { ExpectRopeAndStoreIsItsParts(*backend_); }
+
 TEST_P(CudaConformanceTest, PagesDoNotChangeAttention) {
   ExpectPagesDoNotChangeAttention(*backend_, 13);
 }

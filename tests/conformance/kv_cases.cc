@@ -142,8 +142,9 @@ class AttentionCase final : public OpCase {
 
 class StoreKvCase final : public OpCase {
  public:
-  explicit StoreKvCase(const KvSpec& spec)
-      : spec_(spec), k_(Gaussian(Size(), 71)), v_(Gaussian(Size(), 72)) {
+  StoreKvCase(const KvSpec& spec, bool rotated)
+      : spec_(spec), rotated_(rotated), k_(Gaussian(Size(), 71)), v_(Gaussian(Size(), 72)) {
+    if (rotated) return;
     // Ties of bf16 and f16 (even and odd), the edges of their ranges, numbers too small for them,
     // and NaN.
     constexpr float kSpecial[] = {0x1.01p0f,
@@ -166,7 +167,9 @@ class StoreKvCase final : public OpCase {
     for (size_t i = 0; i < k_.size(); i += 3) k_[i] = kSpecial[i / 3 % std::size(kSpecial)];
   }
 
-  std::string Describe() const override { return absl::StrCat("store_kv ", DescribeKv(spec_)); }
+  std::string Describe() const override {
+    return absl::StrCat(rotated_ ? "rotated store_kv " : "store_kv ", DescribeKv(spec_));
+  }
   int rows() const override { return static_cast<int>(spec_.rows.size()); }
 
   OpOutcome Run(Backend& backend, int begin, int end) const override {
@@ -180,28 +183,55 @@ class StoreKvCase final : public OpCase {
     const DeviceArray v(backend, slice(v_));
     const DeviceArray positions(backend, rows.positions);
     const DeviceArray tables(backend, rows.tables);
-    backend.StoreKv({.k = k.as<float>(),
-                     .v = v.as<float>(),
-                     .positions = positions.as<int32_t>(),
-                     .table_of_row = tables.as<int32_t>(),
-                     .tables = memory.tables(),
-                     .shape = memory.shape(),
-                     .dtype = spec_.dtype,
-                     .rows = end - begin});
+    const DeviceArray cos_sin(backend, RotaryTable(kPositions, spec_.head_dim));
+    RopeAndStoreParams params;
+    if (rotated_) params.cos_sin = cos_sin.as<float>();
+    params.kv = {.k = k.as<float>(),
+                 .v = v.as<float>(),
+                 .positions = positions.as<int32_t>(),
+                 .table_of_row = tables.as<int32_t>(),
+                 .tables = memory.tables(),
+                 .shape = memory.shape(),
+                 .dtype = spec_.dtype,
+                 .rows = end - begin};
+    backend.RopeAndStore(params);
     OpOutcome outcome;
     outcome.values = memory.ReadRows({spec_.rows.begin() + begin, spec_.rows.begin() + end},
                                      &outcome.stray_write);
     return outcome;
   }
 
-  std::vector<float> Tolerance() const override { return std::vector<float>(2 * Size(), 0.0f); }
+  // V, and K that is not rotated: the same bits. A rotation is two products and a sum, whose terms
+  // are at most the pair's norm; where that crosses the middle between two stored values, the
+  // result is one of them apart.
+  std::vector<float> Tolerance() const override {
+    std::vector<float> tolerance(2 * Size(), 0.0f);
+    if (!rotated_) return tolerance;
+    const auto dim = static_cast<size_t>(spec_.head_dim);
+    for (size_t i = 0; i < Size(); ++i) {
+      const size_t first = i / dim * dim + i % (dim / 2);
+      const float pair[2] = {k_[first], k_[first + dim / 2]};
+      // Values as ReadRows orders them: K and V of a head by turns.
+      tolerance[2 * (i / dim) * dim + i % dim] =
+          static_cast<float>((3 * kEpsilon + Step(spec_.dtype)) * Norm(pair, 2));
+    }
+    return tolerance;
+  }
 
  private:
+  static constexpr int kPositions = 150;  // more than any case has
+
   size_t Size() const {
     return spec_.rows.size() * static_cast<size_t>(spec_.kv_heads * spec_.head_dim);
   }
+  // From one stored value to the next, relative to it.
+  static double Step(DType dtype) {
+    if (dtype == DType::kF32) return 0;
+    return dtype == DType::kF16 ? 0x1p-10 : 0x1p-7;
+  }
 
   const KvSpec spec_;
+  const bool rotated_;
   std::vector<float> k_;
   const std::vector<float> v_;
 };
@@ -262,8 +292,8 @@ class KvChangeCase final : public OpCase {
 std::unique_ptr<OpCase> MakeAttentionCase(const AttentionSpec& spec) {
   return std::make_unique<AttentionCase>(spec);
 }
-std::unique_ptr<OpCase> MakeStoreKvCase(const KvSpec& spec) {
-  return std::make_unique<StoreKvCase>(spec);
+std::unique_ptr<OpCase> MakeStoreKvCase(const KvSpec& spec, bool rotated) {
+  return std::make_unique<StoreKvCase>(spec, rotated);
 }
 std::unique_ptr<OpCase> MakeKvChangeCase(const KvSpec& spec) {
   return std::make_unique<KvChangeCase>(spec);

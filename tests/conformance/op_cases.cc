@@ -157,18 +157,21 @@ void AddAttentionRanges(Cases& cases, DType activations) {
 
 void AddKv(Cases& cases) {
   for (DType dtype : kKvTypes) {
-    for (int head_dim : {1, 2, 6, 15, 16, 17, 20, 33, 64, 80, 128}) {
+    for (int head_dim : {1, 2, 6, 14, 15, 16, 17, 18, 20, 30, 32, 33, 34, 64, 80, 128}) {
       KvSpec spec = {.dtype = dtype, .kv_heads = 1 + head_dim % 3, .head_dim = head_dim};
       spec.sequences = {{.length = 40}, {.length = 50, .split = 30}};
       spec.rows = {{0, 0},  {0, 15}, {0, 16}, {0, 39}, {1, 30},
                    {1, 31}, {1, 32}, {1, 47}, {1, 48}, {1, 49}};
-      cases.push_back(MakeStoreKvCase(spec));
       cases.push_back(MakeKvChangeCase(spec));
+      if (head_dim % 2 != 0) continue;
+      cases.push_back(MakeStoreKvCase(spec, false));
+      cases.push_back(MakeStoreKvCase(spec, true));
     }
     KvSpec many = {.dtype = dtype, .kv_heads = 3, .head_dim = 64, .tokens_per_page = 64};
     many.sequences = {{.length = 150}};
     many.rows = AllRows(150);
-    cases.push_back(MakeStoreKvCase(many));
+    cases.push_back(MakeStoreKvCase(many, false));
+    cases.push_back(MakeStoreKvCase(many, true));
     cases.push_back(MakeKvChangeCase(many));
   }
 }

@@ -189,17 +189,9 @@ class CopyRowsCase final : public OpCase {
 class RopeCase final : public OpCase {
  public:
   explicit RopeCase(const RopeSpec& spec)
-      : spec_(spec), x_(Gaussian(Product(spec.rows, spec.heads * spec.head_dim), 51)) {
-    const int half = spec.head_dim / 2;
-    for (int position = 0; position < kPositions; ++position) {
-      for (int part = 0; part < 2; ++part) {
-        for (int i = 0; i < half; ++i) {
-          const double angle = position * std::pow(10000.0, -2.0 * i / spec.head_dim);
-          cos_sin_.push_back(static_cast<float>(part == 0 ? std::cos(angle) : std::sin(angle)));
-        }
-      }
-    }
-  }
+      : spec_(spec),
+        x_(Gaussian(Product(spec.rows, spec.heads * spec.head_dim), 51)),
+        cos_sin_(RotaryTable(kPositions, spec.head_dim)) {}
 
   std::string Describe() const override {
     return absl::StrCat("rope rows ", spec_.rows, " heads ", spec_.heads, " of ", spec_.head_dim);
@@ -212,8 +204,11 @@ class RopeCase final : public OpCase {
     const DeviceArray device_positions(backend, positions);
     const DeviceArray cos_sin(backend, cos_sin_);
     const GuardedOutput x(backend, Slice(x_, begin, end, spec_.heads * spec_.head_dim));
-    backend.Rope({x.data(), device_positions.as<int32_t>(), cos_sin.as<float>(), end - begin,
-                  spec_.heads, spec_.head_dim});
+    RopeAndStoreParams params;
+    params.cos_sin = cos_sin.as<float>();
+    params.queries = {x.data(), device_positions.as<int32_t>(), end - begin, spec_.heads,
+                      spec_.head_dim};
+    backend.RopeAndStore(params);
     OpOutcome outcome;
     outcome.values = x.Read(&outcome.stray_write);
     return outcome;
@@ -235,7 +230,7 @@ class RopeCase final : public OpCase {
   static constexpr int kPositions = 50;
   const RopeSpec spec_;
   const std::vector<float> x_;
-  std::vector<float> cos_sin_;
+  const std::vector<float> cos_sin_;
 };
 
 }  // namespace

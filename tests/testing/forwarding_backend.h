@@ -57,8 +57,7 @@ class ForwardingBackend : public Backend {
   void Embed(const EmbedParams& params) override { inner_->Embed(params); }
   void RmsNorm(const RmsNormParams& params) override { inner_->RmsNorm(params); }
   void Linear(const LinearParams& params) override { inner_->Linear(params); }
-  void Rope(const RopeParams& params) override { inner_->Rope(params); }
-  void StoreKv(const StoreKvParams& params) override { inner_->StoreKv(params); }
+  void RopeAndStore(const RopeAndStoreParams& params) override { inner_->RopeAndStore(params); }
   void Attention(const AttentionParams& params) override { inner_->Attention(params); }
   void SwiGlu(const SwiGluParams& params) override { inner_->SwiGlu(params); }
   void KvChange(const KvChangeParams& params) override { inner_->KvChange(params); }

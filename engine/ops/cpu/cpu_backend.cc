@@ -85,18 +85,10 @@ class CpuBackend final : public Backend {
 
   void Linear(const LinearParams& params) override;
 
-  void Rope(const RopeParams& params) override {
-    const int64_t row_size = static_cast<int64_t>(params.heads) * params.head_dim;
-    pool_->ParallelFor(params.rows, row_size, [&](int64_t begin, int64_t end, int /*thread*/) {
-      for (int64_t r = begin; r < end; ++r) {
-        const int64_t position = params.positions[r];
-        kernels_.rope(params.cos_sin + position * params.head_dim, params.heads, params.head_dim,
-                      params.x + r * row_size);
-      }
-    });
+  void RopeAndStore(const RopeAndStoreParams& params) override {
+    Rotate(params.queries, params.cos_sin);
+    Store(params.kv, params.cos_sin);
   }
-
-  void StoreKv(const StoreKvParams& params) override;
   void Attention(const AttentionParams& params) override { attention_.Run(params); }
 
   void SwiGlu(const SwiGluParams& params) override {
@@ -154,6 +146,9 @@ class CpuBackend final : public Backend {
   }
 
  private:
+  void Rotate(const QueryRows& queries, const float* cos_sin);
+  void Store(const KvRows& kv, const float* cos_sin);
+
   const Isa isa_;
   const Kernels& kernels_;
   const std::unique_ptr<ThreadPool> pool_;
@@ -183,20 +178,39 @@ void CpuBackend::Linear(const LinearParams& params) {
   });
 }
 
-void CpuBackend::StoreKv(const StoreKvParams& params) {
-  const KvShape& shape = params.shape;
-  const int64_t value_bytes = BytesOf(params.dtype, 1);
-  const int64_t row_size = static_cast<int64_t>(shape.kv_heads) * shape.head_dim;
-  pool_->ParallelFor(params.rows, row_size, [&](int64_t begin, int64_t end, int /*thread*/) {
+void CpuBackend::Rotate(const QueryRows& queries, const float* cos_sin) {
+  const int32_t head_dim = queries.head_dim;
+  const int64_t row_size = static_cast<int64_t>(queries.heads) * head_dim;
+  pool_->ParallelFor(queries.rows, row_size, [&](int64_t begin, int64_t end, int /*thread*/) {
     for (int64_t r = begin; r < end; ++r) {
-      const int32_t position = params.positions[r];
-      uint8_t* page = KvOwnPage(params.tables[params.table_of_row[r]], shape, position);
+      float* q = queries.q + r * row_size;
+      const int64_t position = queries.positions[r];
+      kernels_.rope(cos_sin + position * head_dim, queries.heads, head_dim, q, q);
+    }
+  });
+}
+
+void CpuBackend::Store(const KvRows& kv, const float* cos_sin) {
+  const KvShape& shape = kv.shape;
+  LCKV_CHECK(shape.head_dim <= kMaxHeadDim);
+  const int64_t value_bytes = BytesOf(kv.dtype, 1);
+  const int64_t row_size = static_cast<int64_t>(shape.kv_heads) * shape.head_dim;
+  pool_->ParallelFor(kv.rows, row_size, [&](int64_t begin, int64_t end, int /*thread*/) {
+    float rotated[kMaxHeadDim];
+    for (int64_t r = begin; r < end; ++r) {
+      const int32_t position = kv.positions[r];
+      uint8_t* page = KvOwnPage(kv.tables[kv.table_of_row[r]], shape, position);
       for (int32_t h = 0; h < shape.kv_heads; ++h) {
         const int64_t offset = r * row_size + static_cast<int64_t>(h) * shape.head_dim;
         uint8_t* key = KvKey(page, shape, h, position, value_bytes);
-        kernels_.store_kv(params.k + offset, shape.head_dim, params.dtype, key);
-        kernels_.store_kv(params.v + offset, shape.head_dim, params.dtype,
-                          key + shape.value_offset_bytes);
+        const float* k = kv.k + offset;
+        if (cos_sin != nullptr) {
+          kernels_.rope(cos_sin + int64_t{position} * shape.head_dim, 1, shape.head_dim, k,
+                        rotated);
+          k = rotated;
+        }
+        kernels_.store_kv(k, shape.head_dim, kv.dtype, key);
+        kernels_.store_kv(kv.v + offset, shape.head_dim, kv.dtype, key + shape.value_offset_bytes);
       }
     }
   });

@@ -80,8 +80,8 @@ struct Kernels {
   void (*linear)(const LinearArgs& args, int64_t begin, int64_t end, LinearScratch& scratch);
   // One row.
   void (*rms_norm)(const float* x, const float* weight, float eps, int32_t size, float* out);
-  // One row of heads; `cos_sin` [head_dim] of its position.
-  void (*rope)(const float* cos_sin, int32_t heads, int32_t head_dim, float* x);
+  // One row of heads; `cos_sin` [head_dim] of its position. `out` may be x.
+  void (*rope)(const float* cos_sin, int32_t heads, int32_t head_dim, const float* x, float* out);
   void (*swi_glu)(const float* gate, const float* up, int64_t count, float* out);
   // Rounds `count` values to kF32, kF16 or kBf16.
   void (*store_kv)(const float* values, int32_t count, DType dtype, uint8_t* out);

@@ -32,12 +32,14 @@ void RmsNorm(const float* x, const float* weight, float eps, int32_t size, float
 }
 
 template <class V>
-void Rope(const float* cos_sin, int32_t heads, int32_t head_dim, float* x) {
+void Rope(const float* cos_sin, int32_t heads, int32_t head_dim, const float* x, float* out) {
   const int32_t half = head_dim / 2;
   const float* sines = cos_sin + half;
   for (int32_t h = 0; h < heads; ++h) {
-    float* first = x + static_cast<int64_t>(h) * head_dim;
-    float* second = first + half;
+    const float* first = x + static_cast<int64_t>(h) * head_dim;
+    const float* second = first + half;
+    float* out_first = out + static_cast<int64_t>(h) * head_dim;
+    float* out_second = out_first + half;
     for (int32_t i = 0; i < half; i += kPanel) {
       const int count = half - i < kPanel ? half - i : kPanel;
       const bool all = count == kPanel;
@@ -48,11 +50,11 @@ void Rope(const float* cos_sin, int32_t heads, int32_t head_dim, float* x) {
       const V rotated_a = V::Fma(a, c, V::Zero() - b * s);
       const V rotated_b = V::Fma(b, c, a * s);
       if (all) {
-        rotated_a.Store(first + i);
-        rotated_b.Store(second + i);
+        rotated_a.Store(out_first + i);
+        rotated_b.Store(out_second + i);
       } else {
-        StoreFirst(rotated_a, first + i, count);
-        StoreFirst(rotated_b, second + i, count);
+        StoreFirst(rotated_a, out_first + i, count);
+        StoreFirst(rotated_b, out_second + i, count);
       }
     }
   }

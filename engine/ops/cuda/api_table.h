@@ -39,8 +39,7 @@ inline GpuApi WithOps(GpuApi api) {
   api.rms_norm = &Queue<RmsNormParams, &LaunchRmsNorm>;
   api.prepare_product = &PrepareProduct;
   api.linear = &RunProduct;
-  api.rope = &Queue<RopeParams, &LaunchRope>;
-  api.store_kv = &Queue<StoreKvParams, &LaunchStoreKv>;
+  api.rope_and_store = &Queue<RopeAndStoreParams, &LaunchRopeAndStore>;
   api.attention = &Queue<AttentionParams, &LaunchAttention>;
   api.swi_glu = &Queue<SwiGluParams, &LaunchSwiGlu>;
   api.kv_change = &Queue<KvChangeParams, &LaunchKvChange>;

@@ -189,8 +189,11 @@ class CudaBackend final : public Backend {
     Queue(api_->linear, args);
   }
   void RmsNorm(const RmsNormParams& params) override { Queue(api_->rms_norm, params); }
-  void Rope(const RopeParams& params) override { Queue(api_->rope, params); }
-  void StoreKv(const StoreKvParams& params) override { Queue(api_->store_kv, params); }
+  void RopeAndStore(const RopeAndStoreParams& params) override {
+    if (params.queries.rows > 0 || params.kv.rows > 0) {
+      Note(api_->rope_and_store(device_, &params));
+    }
+  }
   void Attention(const AttentionParams& params) override { Queue(api_->attention, params); }
   void SwiGlu(const SwiGluParams& params) override { Queue(api_->swi_glu, params); }
   void KvChange(const KvChangeParams& params) override { Queue(api_->kv_change, params); }

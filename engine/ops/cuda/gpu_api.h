@@ -125,8 +125,7 @@ struct GpuApi {
   int (*embed)(Device* device, const EmbedArgs* args) = nullptr;
   int (*rms_norm)(Device* device, const RmsNormParams* args) = nullptr;
   int (*linear)(Device* device, const LinearArgs* args) = nullptr;
-  int (*rope)(Device* device, const RopeParams* args) = nullptr;
-  int (*store_kv)(Device* device, const StoreKvParams* args) = nullptr;
+  int (*rope_and_store)(Device* device, const RopeAndStoreParams* args) = nullptr;
   int (*attention)(Device* device, const AttentionParams* args) = nullptr;
   int (*swi_glu)(Device* device, const SwiGluParams* args) = nullptr;
   int (*kv_change)(Device* device, const KvChangeParams* args) = nullptr;

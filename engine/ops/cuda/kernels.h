@@ -2,8 +2,8 @@
 
 // The kernels' launchers: plain functions over the ops' parameters (gpu_api.h), each in the .cu
 // file that holds its kernels. They queue on `stream` and return 0 or the launch's error. Arguments
-// have been checked (cuda_backend.cc); rows > 0. LaunchLinear is the general product: any weight,
-// float32 or bf16 rows, float32 arithmetic.
+// have been checked (cuda_backend.cc); rows > 0 (RopeAndStore: of one part at least). LaunchLinear
+// is the general product: any weight, float32 or bf16 rows, float32 arithmetic.
 
 #include "engine/ops/cuda/gpu_api.h"
 
@@ -59,8 +59,7 @@ int LaunchRmsNorm(const RmsNormParams& args, Stream stream);
 int LaunchLinear(const LinearArgs& args, Stream stream);
 // REQUIRES: bf16 x, a weight in kQ4_1, kQ8_0 or kBf16.
 int LaunchLinearMma(const LinearArgs& args, Stream stream);
-int LaunchRope(const RopeParams& args, Stream stream);
-int LaunchStoreKv(const StoreKvParams& args, Stream stream);
+int LaunchRopeAndStore(const RopeAndStoreParams& args, Stream stream);
 int LaunchAttention(const AttentionParams& args, const Workspace& workspace, Stream stream);
 int LaunchSwiGlu(const SwiGluParams& args, Stream stream);
 int LaunchKvChange(const KvChangeParams& args, Stream stream);

@@ -1,4 +1,5 @@
-// Writing K and V into pages, and how much they changed from one encoder pass to the next.
+// Rotation, and writing K and V into pages; how much they changed from one encoder pass to the
+// next.
 
 #include "engine/ops/cuda/formats.cuh"
 #include "engine/ops/cuda/kernels.h"
@@ -12,18 +13,66 @@ namespace {
 constexpr int32_t kThreads = 128;
 constexpr float kTiny = 1.17549435e-38f;  // the smallest normal float
 
-// Block (row, kv head).
-__global__ void __launch_bounds__(kThreads) StoreKvKernel(StoreKvParams args) {
-  const KvShape& shape = args.shape;
+// Pairs of a row that rotation turns; none if there are no rows.
+LCKV_HOST_DEVICE int32_t QueryPairs(const QueryRows& queries) {
+  return queries.rows > 0 ? queries.heads * (queries.head_dim / 2) : 0;
+}
+LCKV_HOST_DEVICE int32_t KvPairs(const KvRows& kv) {
+  return kv.rows > 0 ? kv.shape.kv_heads * (kv.shape.head_dim / 2) : 0;
+}
+
+// The pair (x[i], x[i + half]), turned.
+struct Pair {
+  float first;
+  float second;
+};
+LCKV_DEVICE Pair Rotated(const float* cos_sin, int32_t position, int32_t half, int32_t i,
+                         const Pair& x) {
+  const float* const cos = cos_sin + static_cast<int64_t>(position) * (2 * half) + i;
+  const float c = cos[0];
+  const float s = cos[half];
+  return {device::Fma(x.first, c, device::Mul(-x.second, s)),
+          device::Fma(x.second, c, device::Mul(x.first, s))};
+}
+
+LCKV_DEVICE void RotateQuery(const QueryRows& queries, const float* cos_sin, int64_t row,
+                             int32_t pair) {
+  const int32_t half = queries.head_dim / 2;
+  const int32_t i = pair % half;
+  float* const q = queries.q + (row * queries.heads + pair / half) * queries.head_dim + i;
+  const Pair rotated = Rotated(cos_sin, queries.positions[row], half, i, {q[0], q[half]});
+  q[0] = rotated.first;
+  q[half] = rotated.second;
+}
+
+LCKV_DEVICE void StoreKeyAndValue(const KvRows& kv, const float* cos_sin, int64_t row,
+                                  int32_t pair) {
+  const KvShape& shape = kv.shape;
+  const int32_t half = shape.head_dim / 2;
+  const int32_t i = pair % half;
+  const int32_t head = pair / half;
+  const int32_t position = kv.positions[row];
+  uint8_t* const page = KvOwnPage(kv.tables[kv.table_of_row[row]], shape, position);
+  uint8_t* const key = KvKey(page, shape, head, position, ElementBytes(kv.dtype));
+  uint8_t* const value = key + shape.value_offset_bytes;
+  const int64_t from = (row * shape.kv_heads + head) * shape.head_dim + i;
+  Pair k = {kv.k[from], kv.k[from + half]};
+  if (cos_sin != nullptr) k = Rotated(cos_sin, position, half, i, k);
+  StoreKv(key, kv.dtype, i, k.first);
+  StoreKv(key, kv.dtype, i + half, k.second);
+  StoreKv(value, kv.dtype, i, kv.v[from]);
+  StoreKv(value, kv.dtype, i + half, kv.v[from + half]);
+}
+
+// Block (row, kThreads of its pairs): the pairs of the queries' heads, then those of the kv heads.
+__global__ void __launch_bounds__(kThreads) RopeAndStoreKernel(RopeAndStoreParams args) {
   const auto row = static_cast<int64_t>(blockIdx.x);
-  const auto head = static_cast<int32_t>(blockIdx.y);
-  const int32_t position = args.positions[row];
-  uint8_t* page = KvOwnPage(args.tables[args.table_of_row[row]], shape, position);
-  uint8_t* key = KvKey(page, shape, head, position, ElementBytes(args.dtype));
-  const int64_t offset = (row * shape.kv_heads + head) * shape.head_dim;
-  for (auto i = static_cast<int32_t>(threadIdx.x); i < shape.head_dim; i += kThreads) {
-    StoreKv(key, args.dtype, i, args.k[offset + i]);
-    StoreKv(key + shape.value_offset_bytes, args.dtype, i, args.v[offset + i]);
+  const auto pair = static_cast<int32_t>(blockIdx.y * kThreads + threadIdx.x);
+  const int32_t of_queries = QueryPairs(args.queries);
+  if (pair < of_queries) {
+    if (row < args.queries.rows) RotateQuery(args.queries, args.cos_sin, row, pair);
+  } else if (pair < of_queries + KvPairs(args.kv) && row < args.kv.rows) {
+    StoreKeyAndValue(args.kv, args.cos_sin, row, pair - of_queries);
   }
 }
 
@@ -57,9 +106,12 @@ __global__ void __launch_bounds__(kThreads) KvChangeKernel(KvChangeParams args) 
 
 }  // namespace
 
-int LaunchStoreKv(const StoreKvParams& args, Stream stream) {
-  const Dim3 grid = {static_cast<unsigned>(args.rows), static_cast<unsigned>(args.shape.kv_heads)};
-  return Launch(StoreKvKernel, grid, {kThreads}, 0, stream, args);
+int LaunchRopeAndStore(const RopeAndStoreParams& args, Stream stream) {
+  const int32_t rows = args.queries.rows > args.kv.rows ? args.queries.rows : args.kv.rows;
+  const int32_t pairs = QueryPairs(args.queries) + KvPairs(args.kv);
+  const Dim3 grid = {static_cast<unsigned>(rows),
+                     static_cast<unsigned>((pairs + kThreads - 1) / kThreads)};
+  return Launch(RopeAndStoreKernel, grid, {kThreads}, 0, stream, args);
 }
 
 int LaunchKvChange(const KvChangeParams& args, Stream stream) {

@@ -1,4 +1,4 @@
-// Ops in which one thread makes one value: embedding rows, rotation, SwiGLU, copies of rows.
+// Ops in which one thread makes one value: embedding rows, SwiGLU, copies of rows.
 
 #include "engine/ops/cuda/formats.cuh"
 #include "engine/ops/cuda/kernels.h"
@@ -22,22 +22,6 @@ __global__ void __launch_bounds__(kThreads) EmbedKernel(EmbedArgs args) {
   if (index >= int64_t{args.rows} * size) return;
   const int64_t token = args.tokens[index / size];
   args.out[index] = LoadWeight(args.table, token, static_cast<int32_t>(index % size));
-}
-
-__global__ void __launch_bounds__(kThreads) RopeKernel(RopeParams args) {
-  const int32_t half = args.head_dim / 2;
-  const int64_t index = GlobalIndex();
-  if (index >= int64_t{args.rows} * args.heads * half) return;
-  const auto i = static_cast<int32_t>(index % half);
-  const int64_t row = index / half / args.heads;
-  float* x = args.x + index / half * args.head_dim + i;
-  const float* cos = args.cos_sin + static_cast<int64_t>(args.positions[row]) * args.head_dim + i;
-  const float c = cos[0];
-  const float s = cos[half];
-  const float a = x[0];
-  const float b = x[half];
-  x[0] = device::Fma(a, c, device::Mul(-b, s));
-  x[half] = device::Fma(b, c, device::Mul(a, s));
 }
 
 __global__ void __launch_bounds__(kThreads) SwiGluKernel(SwiGluParams args) {
@@ -68,11 +52,6 @@ __global__ void __launch_bounds__(kThreads) CopyRowsKernel(CopyRowsParams args) 
 int LaunchEmbed(const EmbedArgs& args, Stream stream) {
   const unsigned blocks = Blocks(int64_t{args.rows} * args.table.in_features);
   return Launch(EmbedKernel, {blocks}, {kThreads}, 0, stream, args);
-}
-
-int LaunchRope(const RopeParams& args, Stream stream) {
-  const unsigned blocks = Blocks(int64_t{args.rows} * args.heads * (args.head_dim / 2));
-  return Launch(RopeKernel, {blocks}, {kThreads}, 0, stream, args);
 }
 
 int LaunchSwiGlu(const SwiGluParams& args, Stream stream) {

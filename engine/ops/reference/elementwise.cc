@@ -21,25 +21,6 @@ void RmsNorm(const RmsNormParams& params) {
   }
 }
 
-void Rope(const RopeParams& params) {
-  const int32_t half = params.head_dim / 2;
-  for (int64_t r = 0; r < params.rows; ++r) {
-    const float* cos = params.cos_sin + static_cast<int64_t>(params.positions[r]) * params.head_dim;
-    const float* sin = cos + half;
-    for (int32_t h = 0; h < params.heads; ++h) {
-      float* x = params.x + (r * params.heads + h) * params.head_dim;
-      for (int32_t i = 0; i < half; ++i) {
-        const double a = static_cast<double>(x[i]);
-        const double b = static_cast<double>(x[i + half]);
-        const double c = static_cast<double>(cos[i]);
-        const double s = static_cast<double>(sin[i]);
-        x[i] = static_cast<float>(a * c - b * s);
-        x[i + half] = static_cast<float>(b * c + a * s);
-      }
-    }
-  }
-}
-
 void SwiGlu(const SwiGluParams& params) {
   const int64_t count = static_cast<int64_t>(params.rows) * params.size;
   for (int64_t i = 0; i < count; ++i) {

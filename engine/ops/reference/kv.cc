@@ -2,6 +2,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <vector>
 
 #include "base/check.h"
 #include "engine/ops/kv_address.h"
@@ -21,19 +22,52 @@ double LoadKv(const uint8_t* values, DType dtype, int64_t index) {
   return static_cast<double>(dtype == DType::kF16 ? F16ToF32(bits) : Bf16ToF32(bits));
 }
 
-void StoreKv(const StoreKvParams& params) {
-  const KvShape& shape = params.shape;
-  const int64_t element_bytes = BytesOf(params.dtype, 1);
-  for (int64_t r = 0; r < params.rows; ++r) {
-    const KvTable& table = params.tables[params.table_of_row[r]];
-    uint8_t* page = KvOwnPage(table, shape, params.positions[r]);
-    for (int32_t h = 0; h < shape.kv_heads; ++h) {
-      const int64_t row = (r * shape.kv_heads + h) * shape.head_dim;
-      uint8_t* key = KvKey(page, shape, h, params.positions[r], element_bytes);
-      QuantizeRow(params.k + row, shape.head_dim, params.dtype, key);
-      QuantizeRow(params.v + row, shape.head_dim, params.dtype, key + shape.value_offset_bytes);
+namespace {
+
+// out: one head rotated; `cos_sin` [head_dim] of its position. May be in place.
+void Rotate(const float* cos_sin, int32_t head_dim, const float* x, float* out) {
+  const int32_t half = head_dim / 2;
+  for (int32_t i = 0; i < half; ++i) {
+    const double a = static_cast<double>(x[i]);
+    const double b = static_cast<double>(x[i + half]);
+    const double c = static_cast<double>(cos_sin[i]);
+    const double s = static_cast<double>(cos_sin[i + half]);
+    out[i] = static_cast<float>(a * c - b * s);
+    out[i + half] = static_cast<float>(b * c + a * s);
+  }
+}
+
+void StoreRow(const KvRows& kv, const float* cos_sin, int64_t r) {
+  const KvShape& shape = kv.shape;
+  const int64_t element_bytes = BytesOf(kv.dtype, 1);
+  uint8_t* page = KvOwnPage(kv.tables[kv.table_of_row[r]], shape, kv.positions[r]);
+  std::vector<float> key_values(static_cast<size_t>(shape.head_dim));
+  for (int32_t h = 0; h < shape.kv_heads; ++h) {
+    const int64_t row = (r * shape.kv_heads + h) * shape.head_dim;
+    uint8_t* key = KvKey(page, shape, h, kv.positions[r], element_bytes);
+    std::copy_n(kv.k + row, shape.head_dim, key_values.data());
+    if (cos_sin != nullptr) {
+      Rotate(cos_sin + static_cast<int64_t>(kv.positions[r]) * shape.head_dim, shape.head_dim,
+             key_values.data(), key_values.data());
+    }
+    QuantizeRow(key_values.data(), shape.head_dim, kv.dtype, key);
+    QuantizeRow(kv.v + row, shape.head_dim, kv.dtype, key + shape.value_offset_bytes);
+  }
+}
+
+}  // namespace
+
+void RopeAndStore(const RopeAndStoreParams& params) {
+  const QueryRows& queries = params.queries;
+  for (int64_t r = 0; r < queries.rows; ++r) {
+    const float* cos_sin =
+        params.cos_sin + static_cast<int64_t>(queries.positions[r]) * queries.head_dim;
+    for (int32_t h = 0; h < queries.heads; ++h) {
+      float* q = queries.q + (r * queries.heads + h) * queries.head_dim;
+      Rotate(cos_sin, queries.head_dim, q, q);
     }
   }
+  for (int64_t r = 0; r < params.kv.rows; ++r) StoreRow(params.kv, params.cos_sin, r);
 }
 
 void KvChange(const KvChangeParams& params) {

@@ -32,8 +32,7 @@ class ReferenceBackend final : public Backend {
   void Embed(const EmbedParams& params) override { reference::Embed(params); }
   void RmsNorm(const RmsNormParams& params) override { reference::RmsNorm(params); }
   void Linear(const LinearParams& params) override { reference::Linear(params); }
-  void Rope(const RopeParams& params) override { reference::Rope(params); }
-  void StoreKv(const StoreKvParams& params) override { reference::StoreKv(params); }
+  void RopeAndStore(const RopeAndStoreParams& params) override { reference::RopeAndStore(params); }
   void Attention(const AttentionParams& params) override { reference::Attention(params); }
   void SwiGlu(const SwiGluParams& params) override { reference::SwiGlu(params); }
   void KvChange(const KvChangeParams& params) override { reference::KvChange(params); }

@@ -17,8 +17,7 @@ absl::StatusOr<std::unique_ptr<LinearWeight>> PrepareLinear(const HostMatrix& ma
 void Embed(const EmbedParams& params);
 void RmsNorm(const RmsNormParams& params);
 void Linear(const LinearParams& params);
-void Rope(const RopeParams& params);
-void StoreKv(const StoreKvParams& params);
+void RopeAndStore(const RopeAndStoreParams& params);
 void Attention(const AttentionParams& params);
 void SwiGlu(const SwiGluParams& params);
 void KvChange(const KvChangeParams& params);

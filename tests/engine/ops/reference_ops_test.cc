@@ -62,7 +62,10 @@ TEST_F(ReferenceOpsTest, RopePairsHalves) {
   const std::vector<float> cos_sin = {1, 1, 0, 0, 0, 1, 1, 0};
   std::vector<float> x = {1, 2, 3, 4, 5, 6, 7, 8};  // two rows of one head
   const std::vector<int32_t> positions = {1, 0};
-  backend_->Rope({x.data(), positions.data(), cos_sin.data(), 2, 1, 4});
+  RopeAndStoreParams params;
+  params.cos_sin = cos_sin.data();
+  params.queries = {x.data(), positions.data(), 2, 1, 4};
+  backend_->RopeAndStore(params);
   EXPECT_THAT(x, ElementsAre(-3, 2, 1, 4, 5, 6, 7, 8));
 }
 
@@ -88,7 +91,9 @@ class ReferenceAttentionTest : public ReferenceOpsTest {
       const std::vector<float> k = {10.0f * static_cast<float>(p), 1};
       const std::vector<float> v = {static_cast<float>(p), -static_cast<float>(p)};
       const int32_t row_table = 0;
-      backend_->StoreKv({k.data(), v.data(), &p, &row_table, &table_, kShape, DType::kF32, 1});
+      RopeAndStoreParams params;
+      params.kv = {k.data(), v.data(), &p, &row_table, &table_, kShape, DType::kF32, 1};
+      backend_->RopeAndStore(params);
     }
   }
 
@@ -124,6 +129,22 @@ TEST_F(ReferenceAttentionTest, StoreKvFillsSlotsOfPages) {
   EXPECT_THAT(memory_[0], ElementsAre(0, 1, 10, 1, 0, 0, 1, -1));
   EXPECT_THAT(memory_[1], ElementsAre(20, 1, 30, 1, 2, -2, 3, -3));
   EXPECT_THAT(memory_[2], ElementsAre(40, 1, 0, 0, 4, -4, 0, 0));
+}
+
+TEST_F(ReferenceAttentionTest, KeysAreRotatedOnTheirWay) {
+  // Position p turns its pair by p right angles.
+  const std::vector<float> cos_sin = {1, 0, 0, 1, -1, 0, 0, -1};
+  const std::vector<float> k = {5, 6, 5, 6};
+  const std::vector<float> v = {7, 8, 9, 10};
+  const std::vector<int32_t> positions = {1, 2};
+  const std::vector<int32_t> tables = {0, 0};
+  RopeAndStoreParams params;
+  params.cos_sin = cos_sin.data();
+  params.kv = {k.data(), v.data(), positions.data(), tables.data(),
+               &table_,  kShape,   DType::kF32,      2};
+  backend_->RopeAndStore(params);
+  EXPECT_THAT(memory_[0], ElementsAre(0, 1, -6, 5, 0, 0, 7, 8));
+  EXPECT_THAT(memory_[1], ElementsAre(-5, -6, 30, 1, 9, 10, 3, -3));
 }
 
 TEST_F(ReferenceAttentionTest, AveragesWhatIsVisible) {
