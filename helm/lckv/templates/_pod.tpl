@@ -1,0 +1,202 @@
+{{/*
+Parts that the pods of all three services share.
+
+How an upgrade loses no session: Helm applies everything at once, so the order is made of times.
+1. The cache node restarts first: its pod waits for nothing (preStopSeconds 0). Workers meanwhile run their turns from hot KV,
+   and a turn that ends waits for its commit (worker.config.commit-timeout).
+2. Workers go one by one, the highest ordinal first. preStop keeps the first one serving until the cache node is back
+   (worker.preStopSeconds); then SIGTERM makes it drain: running turns finish or move, every session is handed over. The grace
+   period is longer than the drain can take. Its successor has to be ready for minReadySeconds before the next one goes.
+3. Gateways are replaced one more at a time (maxSurge 1, maxUnavailable 0); an old one ends its streams (gateway.config.grace).
+*/}}
+
+{{/* Restarted when the configuration changes, Secrets of the chart's own too; not for a new chart version alone. */}}
+{{- define "lckv.podMetadata" -}}
+labels:
+  {{- include "lckv.selectorLabels" . | nindent 2 }}
+  {{- with .root.Values.commonLabels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+  {{- with .values.podLabels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+annotations:
+  checksum/config: {{ include "lckv.configMapData" . | sha256sum }}
+  {{- if and (eq .component "gateway") .root.Values.auth.apiKeys.enabled (not .root.Values.auth.apiKeys.existingSecret) }}
+  checksum/api-keys: {{ toJson .root.Values.auth.apiKeys.keys | sha256sum }}
+  {{- end }}
+  {{- with .values.podAnnotations }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- end -}}
+
+{{/* Who runs where, without rights. */}}
+{{- define "lckv.podSettings" -}}
+serviceAccountName: {{ include "lckv.serviceAccountName" . }}
+automountServiceAccountToken: false
+enableServiceLinks: false
+{{- with concat (default list .root.Values.global.imagePullSecrets) .root.Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+securityContext:
+  {{- $context := dict "runAsNonRoot" true "runAsUser" 10001 "runAsGroup" 10001 "fsGroup" 10001 "fsGroupChangePolicy" "OnRootMismatch" "seccompProfile" (dict "type" "RuntimeDefault") }}
+  {{- mergeOverwrite $context (deepCopy .values.podSecurityContext) | toYaml | nindent 2 }}
+# Service names have more dots than this, so they are looked up as they are, not under every search domain first.
+dnsConfig:
+  options:
+    - name: ndots
+      value: "2"
+{{- with .values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with .values.runtimeClassName }}
+runtimeClassName: {{ . }}
+{{- end }}
+{{- with .values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .values.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/* Given constraints, or: spread over nodes where there are several, but never stay unscheduled for it. */}}
+{{- define "lckv.spread" -}}
+topologySpreadConstraints:
+  {{- if .values.topologySpreadConstraints }}
+  {{- toYaml .values.topologySpreadConstraints | nindent 2 }}
+  {{- else }}
+  - maxSkew: 1
+    topologyKey: kubernetes.io/hostname
+    whenUnsatisfiable: ScheduleAnyway
+    labelSelector:
+      matchLabels:
+        {{- include "lckv.selectorLabels" . | nindent 8 }}
+  {{- end }}
+{{- end -}}
+
+{{- define "lckv.containerSecurity" -}}
+{{- $context := dict "allowPrivilegeEscalation" false "readOnlyRootFilesystem" true "runAsNonRoot" true "capabilities" (dict "drop" (list "ALL")) "seccompProfile" (dict "type" "RuntimeDefault") -}}
+{{- mergeOverwrite $context (deepCopy .securityContext) | toYaml -}}
+{{- end -}}
+
+{{/* Image, command line, environment: the container's first half. */}}
+{{- define "lckv.containerStart" -}}
+name: {{ .component }}
+image: {{ include "lckv.image" . }}
+imagePullPolicy: {{ (merge (dict) .values.image .root.Values.image).pullPolicy }}
+args:
+  - {{ .component }}
+  - --config=/etc/lckv/config/config.yaml
+  {{- with .values.extraArgs }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- end -}}
+
+{{- define "lckv.tracingEnv" -}}
+{{- with .root.Values.tracing.endpoint }}
+- name: OTEL_EXPORTER_OTLP_ENDPOINT
+  value: {{ . | quote }}
+- name: OTEL_SERVICE_NAME
+  value: {{ printf "lckv-%s" $.component }}
+{{- with $.root.Values.tracing.env }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/*
+Health of a gRPC port: {port: its name, number, tls, startupSeconds}. "liveness" serves as long as the process does, "ready"
+while it admits work. The kubelet's gRPC probe speaks no TLS; there, an open port says ready (a service listens when
+it can work, and stops to when it ends), and an answer on the metrics port says alive.
+*/}}
+{{- define "lckv.probes" -}}
+startupProbe:
+  {{- if .tls }}
+  tcpSocket: {port: grpc}
+  {{- else }}
+  grpc: {port: {{ .port }}, service: ready}
+  {{- end }}
+  periodSeconds: 2
+  timeoutSeconds: 2
+  failureThreshold: {{ div (add .startupSeconds 1) 2 }}
+readinessProbe:
+  {{- if .tls }}
+  tcpSocket: {port: grpc}
+  {{- else }}
+  grpc: {port: {{ .port }}, service: ready}
+  {{- end }}
+  periodSeconds: 3
+  timeoutSeconds: 2
+  failureThreshold: 2
+livenessProbe:
+  {{- if .tls }}
+  httpGet: {path: /metrics, port: metrics}
+  {{- else }}
+  grpc: {port: {{ .port }}, service: liveness}
+  {{- end }}
+  periodSeconds: 10
+  timeoutSeconds: 5
+  failureThreshold: 6
+{{- end -}}
+
+{{/* A wait before SIGTERM. The kubelet can wait by itself from 1.30 on; before, the image's sleep does. */}}
+{{- define "lckv.preStop" -}}
+{{- if gt (int .seconds) 0 -}}
+lifecycle:
+  preStop:
+    {{- if semverCompare ">=1.30.0-0" .root.Capabilities.KubeVersion.Version }}
+    sleep:
+      seconds: {{ .seconds }}
+    {{- else }}
+    exec:
+      command: ["sleep", {{ .seconds | toString | quote }}]
+    {{- end }}
+{{- end -}}
+{{- end -}}
+
+{{/* Seconds from the pod's deletion to SIGKILL: the wait, the longest orderly end of the process, and some to spare. */}}
+{{- define "lckv.gracePeriod" -}}
+{{- $seconds := 0 -}}
+{{- if eq .component "gateway" -}}
+{{- $seconds = include "lckv.seconds" (index .values.config "grace" | default "30s") | int -}}
+{{- else if eq .component "worker" -}}
+{{- /* Running turns end, then 12 s to hand over: kHandoverTime and Worker::grace in services/worker/worker.cc. */ -}}
+{{- $seconds = add (include "lckv.seconds" (index .values.config "drain-grace" | default "15s") | int) 12 -}}
+{{- else -}}
+{{- $seconds = include "lckv.seconds" (index .values.config "grace" | default "10s") | int -}}
+{{- end -}}
+{{- add .values.preStopSeconds $seconds 10 -}}
+{{- end -}}
+
+{{- define "lckv.volumeMounts" -}}
+- name: config
+  mountPath: /etc/lckv/config
+  readOnly: true
+{{- if .root.Values.tls.enabled }}
+- name: tls
+  mountPath: /etc/lckv/tls
+  readOnly: true
+{{- end }}
+{{- with .values.extraVolumeMounts }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "lckv.volumes" -}}
+- name: config
+  configMap:
+    name: {{ include "lckv.componentName" . }}
+{{- if .root.Values.tls.enabled }}
+- name: tls
+  secret:
+    secretName: {{ include "lckv.tlsSecret" . }}
+    defaultMode: 0440
+{{- end }}
+{{- with .values.extraVolumes }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
