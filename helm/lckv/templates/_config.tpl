@@ -15,11 +15,14 @@
 {{- if eq .component "gateway" -}}
 {{- $_ := set $config "worker-service" (printf "%s:8081" (include "lckv.workerHost" $root)) -}}
 {{- if $root.Values.gateway.tls.enabled -}}
-{{- $_ := set $config "client-tls-cert" "/etc/lckv/public-tls/tls.crt" -}}
-{{- $_ := set $config "client-tls-key" "/etc/lckv/public-tls/tls.key" -}}
+{{- $_ := set $config "public-tls-cert" "/etc/lckv/public-tls/tls.crt" -}}
+{{- $_ := set $config "public-tls-key" "/etc/lckv/public-tls/tls.key" -}}
 {{- if $root.Values.gateway.tls.requireClientCertificate -}}
-{{- $_ := set $config "client-tls-ca" "/etc/lckv/public-tls/ca.crt" -}}
+{{- $_ := set $config "public-tls-ca" "/etc/lckv/public-tls/ca.crt" -}}
 {{- end -}}
+{{- end -}}
+{{- if and $root.Values.tls.enabled (not $root.Values.gateway.tls.enabled) -}}
+{{- $_ := set $config "public-plain" true -}}
 {{- end -}}
 {{- if $root.Values.auth.apiKeys.enabled -}}
 {{- $_ := set $config "api-keys" (printf "/etc/lckv/api-keys/%s" $root.Values.auth.apiKeys.key) -}}

@@ -34,6 +34,7 @@ annotations:
 {{- define "lckv.podSettings" -}}
 serviceAccountName: {{ include "lckv.serviceAccountName" . }}
 automountServiceAccountToken: false
+# Kubernetes' variables for Services begin with the release's name, and a service reads those that begin with LCKV_.
 enableServiceLinks: false
 {{- with concat (default list .root.Values.global.imagePullSecrets) .root.Values.imagePullSecrets }}
 imagePullSecrets:
@@ -109,35 +110,29 @@ args:
 {{- end -}}
 
 {{/*
-Health of a gRPC port: {port: its name, number, tls, startupSeconds}. "liveness" serves as long as the process does, "ready"
-while it admits work. The kubelet's gRPC probe speaks no TLS; there, an open port says ready (a service listens when
-it can work, and stops to when it ends), and an answer on the metrics port says alive.
+Health of a service: {port: its number, tls, startupSeconds}. "liveness" serves as long as the process does, "ready" while it
+admits work. The kubelet's gRPC probe speaks no TLS: there the metrics port answers the same questions.
 */}}
 {{- define "lckv.probes" -}}
+{{- $ready := dict "grpc" (dict "port" .port "service" "ready") -}}
+{{- $alive := dict "grpc" (dict "port" .port "service" "liveness") -}}
+{{- if .tls -}}
+{{- $ready = dict "httpGet" (dict "path" "/readyz" "port" "metrics") -}}
+{{- $alive = dict "httpGet" (dict "path" "/livez" "port" "metrics") -}}
+{{- end -}}
+# A model takes its time to load, a store to recover: nothing else is asked before.
 startupProbe:
-  {{- if .tls }}
-  tcpSocket: {port: grpc}
-  {{- else }}
-  grpc: {port: {{ .port }}, service: ready}
-  {{- end }}
+  {{- toYaml $ready | nindent 2 }}
   periodSeconds: 2
   timeoutSeconds: 2
   failureThreshold: {{ div (add .startupSeconds 1) 2 }}
 readinessProbe:
-  {{- if .tls }}
-  tcpSocket: {port: grpc}
-  {{- else }}
-  grpc: {port: {{ .port }}, service: ready}
-  {{- end }}
+  {{- toYaml $ready | nindent 2 }}
   periodSeconds: 3
   timeoutSeconds: 2
   failureThreshold: 2
 livenessProbe:
-  {{- if .tls }}
-  httpGet: {path: /metrics, port: metrics}
-  {{- else }}
-  grpc: {port: {{ .port }}, service: liveness}
-  {{- end }}
+  {{- toYaml $alive | nindent 2 }}
   periodSeconds: 10
   timeoutSeconds: 5
   failureThreshold: 6
