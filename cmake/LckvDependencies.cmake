@@ -23,6 +23,7 @@ if(LCKV_SERVICES)
   find_package(gRPC CONFIG REQUIRED)
   find_package(prometheus-cpp CONFIG REQUIRED)
   find_package(CLI11 CONFIG REQUIRED)
+  find_package(yaml-cpp CONFIG REQUIRED)
 endif()
 
 if(LCKV_TESTS)

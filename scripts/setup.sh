@@ -12,7 +12,7 @@ PACKAGES=(
   # services. CMake's gRPC and prometheus-cpp files look for the libraries named after them.
   libgrpc++-dev libgrpc-dev protobuf-compiler protobuf-compiler-grpc libprotobuf-dev libc-ares-dev libre2-dev zlib1g-dev
   prometheus-cpp-dev libcivetweb-dev libcurl4-openssl-dev
-  librocksdb-dev libcli11-dev
+  librocksdb-dev libcli11-dev libyaml-cpp-dev
   # tests
   libboost-context-dev libgmock-dev libgtest-dev
 )

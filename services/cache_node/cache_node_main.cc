@@ -2,6 +2,7 @@
 #include <string>
 
 #include "services/cache_node/cache_node.h"
+#include "services/common/config.h"
 #include "services/common/flags.h"
 
 namespace lckv {
@@ -9,9 +10,11 @@ namespace {
 
 void AddFlags(CLI::App& app, CacheNodeOptions* options) {
   app.add_option("--listen", options->listen, "host:port of the service; port 0 takes a free one")
+      ->check(CheckAddress)
       ->capture_default_str();
   app.add_option("--metrics-listen", options->metrics_listen,
                  "address:port of /metrics; empty for none")
+      ->check(CheckAddressOrEmpty)
       ->capture_default_str();
   app.add_option("--data", options->data,
                  "folder of the store; empty keeps sessions in memory only")
@@ -48,8 +51,8 @@ int RunCacheNode(int argc, char** argv) {
   CacheNodeOptions options;
   CLI::App app("Keeps every session of lckv and its KV pages.", "cache-node");
   AddFlags(app, &options);
-  CLI11_PARSE(app, argc, argv);
   SetLogService("cache-node");
+  if (const auto exit_status = ReadConfig(app, argc, argv)) return *exit_status;
   SetLogLevel(options.log_level);
   absl::StatusOr<std::unique_ptr<CacheNode>> node = CacheNode::Start(options);
   if (!node.ok()) {

@@ -1,9 +1,10 @@
 #include "services/common/flags.h"
 
-#include <map>
-
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "base/units.h"
+#include "services/common/listen_address.h"
 
 namespace lckv {
 
@@ -34,13 +35,26 @@ void AddBytesFlag(CLI::App& app, const std::string& name, int64_t* value, const 
       ->type_name("BYTES");
 }
 
+std::string InWords(const std::vector<std::string>& names) {
+  if (names.size() < 2) return absl::StrJoin(names, "");
+  return absl::StrCat(absl::StrJoin(names.begin(), names.end() - 1, ", "), " or ", names.back());
+}
+
+std::string CheckAddress(const std::string& text) {
+  return std::string(ParseListenAddress(text).status().message());
+}
+
+std::string CheckAddressOrEmpty(const std::string& text) {
+  return text.empty() ? "" : CheckAddress(text);
+}
+
 void AddLogLevelFlag(CLI::App& app, LogLevel* level) {
-  const std::map<std::string, LogLevel> levels = {{"debug", LogLevel::kDebug},
-                                                  {"info", LogLevel::kInfo},
-                                                  {"warning", LogLevel::kWarning},
-                                                  {"error", LogLevel::kError}};
-  app.add_option("--log-level", *level, "debug, info, warning or error")
-      ->transform(CLI::CheckedTransformer(levels, CLI::ignore_case));
+  AddChoiceFlag<LogLevel>(app, "--log-level", level,
+                          {{"debug", LogLevel::kDebug},
+                           {"info", LogLevel::kInfo},
+                           {"warning", LogLevel::kWarning},
+                           {"error", LogLevel::kError}},
+                          "debug, info, warning or error");
 }
 
 }  // namespace lckv

@@ -4,6 +4,7 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "base/log.h"
+#include "services/common/config.h"
 #include "services/common/flags.h"
 #include "services/common/server_runner.h"
 #include "services/gateway/gateway.h"
@@ -15,13 +16,18 @@ constexpr absl::Duration kWaitForWorkers = absl::Seconds(2);
 
 void AddFlags(CLI::App& app, GatewayOptions* options) {
   app.add_option("--listen", options->listen, "host:port of the API; port 0 takes a free one")
+      ->check(CheckAddress)
       ->capture_default_str();
   app.add_option("--metrics-listen", options->metrics_listen,
                  "address:port of /metrics; empty for none")
+      ->check(CheckAddressOrEmpty)
       ->capture_default_str();
   app.add_option("--worker", options->workers.addresses, "host:port of a worker; repeat for each")
-      ->required();
-  app.add_option("--cache-node", options->cache_node, "host:port of the cache node")->required();
+      ->required()
+      ->check(CheckAddress);
+  app.add_option("--cache-node", options->cache_node, "host:port of the cache node")
+      ->required()
+      ->check(CheckAddress);
   app.add_option("--max-concurrent-turns", options->max_concurrent_turns,
                  "turns in progress; more are refused")
       ->check(CLI::Range(1, 1 << 20))
@@ -55,8 +61,8 @@ int RunGateway(int argc, char** argv) {
   CLI::App app("Public API of lckv: routes sessions to workers and keeps their streams alive.",
                "gateway");
   AddFlags(app, &options);
-  CLI11_PARSE(app, argc, argv);
   SetLogService("gateway");
+  if (const auto exit_status = ReadConfig(app, argc, argv)) return *exit_status;
   SetLogLevel(options.log_level);
   absl::StatusOr<std::unique_ptr<Gateway>> gateway = Gateway::Start(options);
   if (!gateway.ok()) {

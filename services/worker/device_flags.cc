@@ -3,13 +3,28 @@
 #include <string>
 
 #include "absl/strings/numbers.h"
+#include "absl/strings/strip.h"
 #include "engine/runtime/engine.h"
 
 namespace lckv {
+namespace {
+
+// The names of OpenDevice, without a look at the machine.
+std::string CheckDevice(const std::string& text) {
+  if (text == "auto" || text == "cpu" || text == "cuda" || text == "cuda-sim") return "";
+  absl::string_view ordinal = text;
+  int number = 0;
+  const bool is_gpu =
+      absl::ConsumePrefix(&ordinal, "cuda:") && absl::SimpleAtoi(ordinal, &number) && number >= 0;
+  return is_gpu ? "" : "want auto, cpu, cuda:N or cuda-sim";
+}
+
+}  // namespace
 
 void AddDeviceFlags(CLI::App& app, DeviceOptions& options) {
   app.add_option("--device", options.device,
                  "auto, cpu or cuda:N (cuda-sim: the GPU kernels, simulated)")
+      ->check(CheckDevice)
       ->capture_default_str();
   app.add_option(
          "--compute", options.compute,

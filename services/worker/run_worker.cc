@@ -1,11 +1,12 @@
 #include <CLI/CLI.hpp>
-#include <map>
 #include <string>
+#include <vector>
 
 #include "absl/time/time.h"
 #include "base/log.h"
 #include "engine/runtime/kv_memory.h"
 #include "engine/tensor/dtype.h"
+#include "services/common/config.h"
 #include "services/common/flags.h"
 #include "services/common/server_runner.h"
 #include "services/worker/device_flags.h"
@@ -14,31 +15,18 @@
 namespace lckv::worker {
 namespace {
 
-template <typename T>
-using Names = std::map<std::string, T>;
-
-Names<DType> KvFormats() {
-  return {{"bf16", DType::kBf16}, {"f32", DType::kF32}, {"f16", DType::kF16}};
-}
-Names<NumericsPolicy> NumericsPolicies() {
-  return {{"same", NumericsPolicy::kSame}, {"any", NumericsPolicy::kAny}};
-}
-Names<FingerprintPolicy> FingerprintPolicies() {
-  return {{"recompute", FingerprintPolicy::kRecompute}, {"refuse", FingerprintPolicy::kRefuse}};
-}
-
 void AddModelFlags(CLI::App& app, WorkerOptions* options) {
   app.add_option("--model", options->model, "model directory (config.json, safetensors) or GGUF");
   app.add_option("--random-weights", options->random_weights,
                  "config.json of a model whose weights are random, for speed work");
-  app.add_option("--seed,--random-seed", options->random_seed, "of --random-weights")
+  app.add_option("--random-seed,--seed", options->random_seed, "of --random-weights")
       ->capture_default_str();
   app.add_option("--layer-map", options->layer_map, "layer map instead of the config's: 0_6_6_…");
   app.add_option("--weights", options->engine.weight_format,
                  "bf16, f16, f32, fp8 (a GPU), int8 or int4; auto: as stored");
-  app.add_option("--kv-dtype", options->engine.kv_dtype, "bf16, f32 or f16")
-      ->transform(CLI::CheckedTransformer(KvFormats(), CLI::ignore_case))
-      ->default_str("bf16");
+  AddChoiceFlag<DType>(app, "--kv-dtype", &options->engine.kv_dtype,
+                       {{"bf16", DType::kBf16}, {"f32", DType::kF32}, {"f16", DType::kF16}},
+                       "bf16, f32 or f16");
   app.add_option_function<std::string>(
          "--kv-memory",
          [options](const std::string& text) {
@@ -94,31 +82,41 @@ void AddServingFlags(CLI::App& app, WorkerOptions* options) {
                   "how long a turn's end waits for the cache node");
   AddDurationFlag(app, "--drain-grace", &options->drain_grace,
                   "time for running turns at shutdown before they move");
-  app.add_option("--numerics", options->numerics,
-                 "sessions computed in another numerics class: same refuses, any goes on")
-      ->transform(CLI::CheckedTransformer(NumericsPolicies(), CLI::ignore_case))
-      ->default_str("same");
-  app.add_option("--other-model", options->fingerprint,
-                 "sessions of another model or KV format: recompute evaluates their transcript "
-                 "again, refuse leaves them to their own workers")
-      ->transform(CLI::CheckedTransformer(FingerprintPolicies(), CLI::ignore_case))
-      ->default_str("recompute");
+  AddChoiceFlag<NumericsPolicy>(
+      app, "--numerics", &options->numerics,
+      {{"same", NumericsPolicy::kSame}, {"any", NumericsPolicy::kAny}},
+      "sessions computed in another numerics class: same refuses, any goes on");
+  AddChoiceFlag<FingerprintPolicy>(
+      app, "--other-model", &options->fingerprint,
+      {{"recompute", FingerprintPolicy::kRecompute}, {"refuse", FingerprintPolicy::kRefuse}},
+      "sessions of another model or KV format: recompute evaluates their transcript again, refuse "
+      "leaves them to their own workers");
 }
 
 void AddFlags(CLI::App& app, WorkerOptions* options) {
   app.add_option("--listen", options->listen, "host:port of the service; port 0 takes a free one")
+      ->check(CheckAddress)
       ->capture_default_str();
   app.add_option("--metrics-listen", options->metrics_listen,
                  "address:port of /metrics; empty for none")
+      ->check(CheckAddressOrEmpty)
       ->capture_default_str();
-  app.add_option("--id,--worker-id", options->id, "the worker's name; default: host and port");
-  app.add_option("--advertise", options->advertise, "host:port under which others reach it");
-  app.add_option("--cache-node", options->cache_node, "host:port of the cache node");
+  app.add_option("--worker-id,--id", options->id, "the worker's name; default: host and port");
+  app.add_option("--advertise", options->advertise, "host:port under which others reach it")
+      ->check(CheckAddressOrEmpty);
+  app.add_option("--cache-node", options->cache_node, "host:port of the cache node")
+      ->required()
+      ->check(CheckAddress);
   AddModelFlags(app, options);
   AddServingFlags(app, options);
   app.add_flag("--vllm-metrics", options->vllm_metrics, "also the metric names of autoscalers");
   app.add_flag("--reflection", options->reflection, "serve gRPC reflection");
   AddLogLevelFlag(app, &options->log_level);
+}
+
+std::vector<ConfigProblem> CheckTogether(const WorkerOptions& options) {
+  if (options.model.empty() != options.random_weights.empty()) return {};
+  return {{"model", "want --model or --random-weights, and not both"}};
 }
 
 }  // namespace
@@ -129,8 +127,11 @@ int RunWorker(int argc, char** argv) {
   options.engine.kv_memory = KvMemory::kAuto;
   CLI::App app("Runs a model for lckv and keeps its sessions.", "worker");
   AddFlags(app, &options);
-  CLI11_PARSE(app, argc, argv);
   SetLogService("worker");
+  if (const auto exit_status =
+          ReadConfig(app, argc, argv, [&options] { return CheckTogether(options); })) {
+    return *exit_status;
+  }
   SetLogLevel(options.log_level);
   absl::StatusOr<std::unique_ptr<Worker>> worker = Worker::Start(options);
   if (!worker.ok()) {
