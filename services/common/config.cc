@@ -45,7 +45,7 @@ void AddOwnOptions(CLI::App& app) {
       ->configurable(false);
   app.footer(
       "Every flag can also be set in the environment (LCKV_ and its name, in capitals) and in the\n"
-      "file of --config. Flags win over the environment, the environment wins over the file.");
+      "file of --config. Flags win over the environment, the environment wins over the file.\n");
 }
 
 std::string NamesOf(const CLI::Option& option) {
@@ -90,6 +90,7 @@ CommandLine ReadCommandLine(const CLI::App& app, int argc, char** argv) {
         IsFlag(*option)
             ? scan.add_flag(NamesOf(*option))
             : scan.add_option(NamesOf(*option))->expected(1, option->get_items_expected_max());
+    copy->type_name("value");
     copies[option] = copy->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   }
   CommandLine line;
@@ -176,10 +177,12 @@ std::optional<int> ReadConfig(CLI::App& app, int argc, char** argv, const Config
 
   ConfigLayers layers(&app);
   for (ConfigError& error : line.errors) layers.AddError(std::move(error));
-  if (!line.file.empty()) layers.ApplyFile(line.file);
+  // What could not be read may well hold what is missing.
+  bool complete = line.errors.empty();
+  if (!line.file.empty() && !layers.ApplyFile(line.file)) complete = false;
   layers.ApplyEnvironment(Environment());
   layers.ApplyFlags(line.flags);
-  layers.CheckRequirements();
+  if (complete) layers.CheckRequirements();
   if (layers.errors().empty() && check != nullptr) {
     for (const ConfigProblem& problem : check()) layers.AddKeyError(problem.key, problem.message);
   }

@@ -86,9 +86,12 @@ std::string Flag(const CLI::Option& option) { return absl::StrCat("--", KeyOf(op
 
 }  // namespace
 
-void ConfigLayers::ApplyFile(const std::string& path) {
+bool ConfigLayers::ApplyFile(const std::string& path) {
   const absl::StatusOr<std::string> text = ReadConfigFile(path);
-  if (!text.ok()) return AddError({path, std::string(text.status().message())});
+  if (!text.ok()) {
+    AddError({path, std::string(text.status().message())});
+    return false;
+  }
   ConfigFile file = ParseConfigFile(*text, path);
   for (ConfigError& error : file.errors) AddError(std::move(error));
   const std::vector<std::string> names = KeyNames(*app_);
@@ -106,6 +109,7 @@ void ConfigLayers::ApplyFile(const std::string& path) {
       Apply(option, {std::move(entry.values), entry.source}, absl::StrCat(entry.key, ": "));
     }
   }
+  return true;
 }
 
 void ConfigLayers::ApplyEnvironment(const std::vector<std::string>& environment) {

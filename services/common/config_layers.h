@@ -29,7 +29,8 @@ class ConfigLayers {
   explicit ConfigLayers(CLI::App* app) : app_(app) {}
 
   // REQUIRES: ApplyFile before ApplyEnvironment before ApplyFlags; each at most once.
-  void ApplyFile(const std::string& path);
+  // False when the file could not be read.
+  bool ApplyFile(const std::string& path);
   // Entries "NAME=value". Empty values count as not set, lists are separated by commas. A name that
   // is nearly one of ours is an error, another LCKV_ name a warning: scripts, other services and
   // Kubernetes have theirs.
