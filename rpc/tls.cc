@@ -1,0 +1,225 @@
+#include "rpc/tls.h"
+
+#include <fcntl.h>
+#include <grpcpp/security/tls_certificate_verifier.h>
+#include <grpcpp/security/tls_credentials_options.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <functional>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/time/clock.h"
+#include "base/check.h"
+#include "base/log.h"
+#include "base/status_macros.h"
+
+namespace lckv {
+namespace {
+
+namespace tls = grpc::experimental;
+
+// How often gRPC looks at what was published; whole seconds.
+constexpr unsigned int kPickUpSeconds = 1;
+
+absl::string_view ToView(grpc::string_ref text) { return {text.data(), text.size()}; }
+
+bool SameBytes(const TlsPems& a, const TlsPems& b) {
+  return a.certificate == b.certificate && a.key == b.key && a.authority == b.authority;
+}
+
+// A memory file with these bytes: its descriptor.
+int MakeMemoryFile(absl::string_view bytes) {
+  const int fd = memfd_create("lckv-tls", MFD_CLOEXEC);
+  LCKV_CHECK(fd >= 0);
+  LCKV_CHECK(write(fd, bytes.data(), bytes.size()) == static_cast<ssize_t>(bytes.size()));
+  return fd;
+}
+
+}  // namespace
+
+// A file without a name whose contents are replaced as one. gRPC's only provider whose certificates
+// can change reads paths, and takes what it finds there for good, whole or not: so it gets paths of
+// such files instead of those that somebody is writing.
+class TlsIdentity::MemoryFile {
+ public:
+  explicit MemoryFile(absl::string_view bytes) : fd_(MakeMemoryFile(bytes)) {}
+  ~MemoryFile() { close(fd_); }
+  MemoryFile(const MemoryFile&) = delete;
+  MemoryFile& operator=(const MemoryFile&) = delete;
+
+  // The descriptor, and with it the path, becomes that of another file.
+  void Replace(absl::string_view bytes) {
+    const int other = MakeMemoryFile(bytes);
+    LCKV_CHECK(dup3(other, fd_, O_CLOEXEC) == fd_);
+    close(other);
+  }
+  std::string path() const { return absl::StrCat("/proc/self/fd/", fd_); }
+
+ private:
+  const int fd_;
+};
+
+// Lets peers pass whose certificate, which gRPC has verified already, has one of `roles`.
+class TlsIdentity::RoleVerifier final : public tls::ExternalCertificateVerifier {
+ public:
+  explicit RoleVerifier(std::vector<std::string> roles) : roles_(std::move(roles)) {}
+
+  bool Verify(tls::TlsCustomVerificationCheckRequest* request, std::function<void(grpc::Status)>,
+              grpc::Status* status) override {
+    const std::vector<grpc::string_ref> names = request->dns_names();
+    const bool known = std::any_of(names.begin(), names.end(), [this](grpc::string_ref name) {
+      return std::find(roles_.begin(), roles_.end(), ToView(name)) != roles_.end();
+    });
+    if (!known) {
+      const std::string wanted = absl::StrJoin(roles_, " or ");
+      LogRefusal(wanted, names);
+      *status = grpc::Status(grpc::StatusCode::UNAUTHENTICATED,
+                             absl::StrCat("the peer's certificate lacks the DNS name ", wanted));
+    }
+    return true;
+  }
+  void Cancel(tls::TlsCustomVerificationCheckRequest*) override {}
+
+ private:
+  // Once a second at most: peers decide how often they come.
+  void LogRefusal(absl::string_view wanted, const std::vector<grpc::string_ref>& names) {
+    const int64_t now = absl::ToUnixSeconds(absl::Now());
+    if (last_logged_.exchange(now) == now) return;
+    const auto append = [](std::string* out, grpc::string_ref name) {
+      absl::StrAppend(out, ToView(name));
+    };
+    LogWarning("peer refused", {{"wanted", wanted}, {"names", absl::StrJoin(names, " ", append)}});
+  }
+
+  const std::vector<std::string> roles_;
+  std::atomic<int64_t> last_logged_{0};
+};
+
+absl::StatusOr<std::unique_ptr<TlsIdentity>> TlsIdentity::Load(TlsOptions options) {
+  std::unique_ptr<TlsIdentity> identity(new TlsIdentity(std::move(options)));
+  LCKV_ASSIGN_OR_RETURN(const TlsPems pems, identity->Read());
+  identity->Start(pems);
+  return identity;
+}
+
+TlsIdentity::TlsIdentity(TlsOptions options) : options_(std::move(options)) {}
+
+void TlsIdentity::Start(const TlsPems& pems) {
+  certificate_ = std::make_unique<MemoryFile>(pems.certificate);
+  key_ = std::make_unique<MemoryFile>(pems.key);
+  authority_ = std::make_unique<MemoryFile>(pems.authority);
+  provider_ = std::make_shared<tls::FileWatcherCertificateProvider>(
+      key_->path(), certificate_->path(), pems.authority.empty() ? "" : authority_->path(),
+      kPickUpSeconds);
+  if (options_.on_load) options_.on_load(absl::OkStatus(), pems.not_after);
+  watcher_ = std::thread([this, pems] { Watch(pems); });
+}
+
+TlsIdentity::~TlsIdentity() {
+  if (!watcher_.joinable()) return;
+  {
+    MutexLock lock(mu_);
+    stopping_ = true;
+  }
+  stop_.NotifyAll();
+  watcher_.join();
+}
+
+absl::StatusOr<TlsPems> TlsIdentity::Read() const {
+  const absl::Time now = absl::Now();
+  LCKV_ASSIGN_OR_RETURN(TlsPems pems, ReadTlsFiles(options_.files, now));
+  if (!options_.role.empty()) {
+    LCKV_RETURN_IF_ERROR(
+        Annotate(CheckComponent(pems, options_.role, now), options_.files.certificate));
+  }
+  return pems;
+}
+
+void TlsIdentity::Watch(TlsPems in_use) {
+  absl::Status last;
+  while (WaitForNextLook()) {
+    const absl::StatusOr<TlsPems> pems = Read();
+    const bool changed = pems.ok() && !SameBytes(*pems, in_use);
+    // What was said once is not said again with every look.
+    if (pems.status() == last && !changed) continue;
+    last = pems.status();
+    if (changed) {
+      authority_->Replace(pems->authority);
+      key_->Replace(pems->key);
+      certificate_->Replace(pems->certificate);
+      in_use = *pems;
+    }
+    if (last.ok()) {
+      LogInfo("certificate loaded", {{"file", options_.files.certificate},
+                                     {"not_after", absl::FormatTime(in_use.not_after)}});
+    } else {
+      LogError("certificate not loaded, the former one stays in use",
+               {{"status", last.ToString()}, {"not_after", absl::FormatTime(in_use.not_after)}});
+    }
+    if (options_.on_load) options_.on_load(last, in_use.not_after);
+  }
+}
+
+bool TlsIdentity::WaitForNextLook() {
+  MutexLock lock(mu_);
+  const absl::Time next = absl::Now() + options_.refresh;
+  while (!stopping_) {
+    const absl::Duration left = next - absl::Now();
+    if (left <= absl::ZeroDuration()) return true;
+    stop_.WaitWithTimeout(mu_, left);
+  }
+  return false;
+}
+
+std::shared_ptr<grpc::ServerCredentials> TlsIdentity::ServerCredentialsFor(
+    std::vector<std::string> roles) const {
+  tls::TlsServerCredentialsOptions options(provider_);
+  options.watch_identity_key_cert_pairs();
+  options.watch_root_certs();
+  options.set_cert_request_type(GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY);
+  options.set_certificate_verifier(
+      tls::ExternalCertificateVerifier::Create<RoleVerifier>(std::move(roles)));
+  return tls::TlsServerCredentials(options);
+}
+
+std::shared_ptr<grpc::ServerCredentials> TlsIdentity::PublicServerCredentials(
+    bool want_certificate) const {
+  tls::TlsServerCredentialsOptions options(provider_);
+  options.watch_identity_key_cert_pairs();
+  if (want_certificate) {
+    options.watch_root_certs();
+    options.set_cert_request_type(GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY);
+  }
+  return tls::TlsServerCredentials(options);
+}
+
+std::shared_ptr<grpc::ChannelCredentials> TlsIdentity::ChannelCredentialsFor(
+    absl::string_view role) const {
+  tls::TlsChannelCredentialsOptions options;
+  options.set_certificate_provider(provider_);
+  options.watch_identity_key_cert_pairs();
+  options.watch_root_certs();
+  options.set_certificate_verifier(tls::ExternalCertificateVerifier::Create<RoleVerifier>(
+      std::vector<std::string>{std::string(role)}));
+  // The role is what is verified, not the host.
+  options.set_check_call_host(false);
+  return tls::TlsCredentials(options);
+}
+
+std::shared_ptr<grpc::ServerCredentials> ServerCredentialsFor(const TlsIdentity* identity,
+                                                              std::vector<std::string> roles) {
+  return identity == nullptr ? grpc::InsecureServerCredentials()
+                             : identity->ServerCredentialsFor(std::move(roles));
+}
+
+std::shared_ptr<grpc::ChannelCredentials> ChannelCredentialsFor(const TlsIdentity* identity,
+                                                                absl::string_view role) {
+  return identity == nullptr ? grpc::InsecureChannelCredentials()
+                             : identity->ChannelCredentialsFor(role);
+}
+
+}  // namespace lckv

@@ -1,0 +1,89 @@
+#pragma once
+
+#include <grpcpp/security/credentials.h>
+#include <grpcpp/security/server_credentials.h>
+#include <grpcpp/security/tls_certificate_provider.h>
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "base/mutex.h"
+#include "rpc/tls_files.h"
+
+namespace lckv {
+
+// Who a component is to its peers: a DNS subject alternative name of its certificate. Peers are
+// dialled by pod or address, which no certificate can know beforehand, so what is verified is the
+// role and not the host name. Contracts: deployments put them into certificates.
+inline constexpr char kGatewayRole[] = "gateway.lckv";
+inline constexpr char kWorkerRole[] = "worker.lckv";
+inline constexpr char kCacheNodeRole[] = "cache-node.lckv";
+
+struct TlsOptions {
+  TlsFiles files;
+  // Not empty: the files are a component's, all three, and CheckComponent holds for them.
+  std::string role;
+  absl::Duration refresh = absl::Seconds(5);  // how often the files are looked at
+  // After the first look (OK) and after each that found other files: what came of them, and until
+  // when the certificate in use is valid. On the caller's thread, then on the watching one.
+  std::function<void(const absl::Status&, absl::Time not_after)> on_load;
+};
+
+// Certificate, key and authority of this process for one purpose. Watches the files: connections
+// made after a change use the new ones, a set that does not pass the checks is logged and the
+// former one stays in use. Must outlive all servers and channels with its credentials. Thread-safe.
+class TlsIdentity {
+ public:
+  // FAILED_PRECONDITION for files that do not pass the checks (tls_files.h).
+  static absl::StatusOr<std::unique_ptr<TlsIdentity>> Load(TlsOptions options);
+  ~TlsIdentity();
+  TlsIdentity(const TlsIdentity&) = delete;
+  TlsIdentity& operator=(const TlsIdentity&) = delete;
+
+  // Lets in clients whose certificate the authority has signed and that have one of `roles`.
+  std::shared_ptr<grpc::ServerCredentials> ServerCredentialsFor(
+      std::vector<std::string> roles) const;
+  // Asks clients for no certificate, or, with `want_certificate`, for one that the authority has
+  // signed, whatever its names.
+  std::shared_ptr<grpc::ServerCredentials> PublicServerCredentials(bool want_certificate) const;
+  // Presents the certificate, and talks to servers whose certificate the authority has signed and
+  // that have the role.
+  std::shared_ptr<grpc::ChannelCredentials> ChannelCredentialsFor(absl::string_view role) const;
+
+ private:
+  class MemoryFile;
+  class RoleVerifier;
+
+  explicit TlsIdentity(TlsOptions options);
+  absl::StatusOr<TlsPems> Read() const;
+  void Start(const TlsPems& pems);
+  // The watching thread.
+  void Watch(TlsPems in_use);
+  // False when it is time to stop.
+  bool WaitForNextLook();
+
+  const TlsOptions options_;
+  // Set by Start.
+  std::unique_ptr<MemoryFile> certificate_, key_, authority_;
+  std::shared_ptr<grpc::experimental::CertificateProviderInterface> provider_;
+  Mutex mu_;
+  CondVar stop_;
+  bool stopping_ ABSL_GUARDED_BY(mu_) = false;
+  std::thread watcher_;
+};
+
+// The credentials of `identity`, or those of plain text when it is null.
+std::shared_ptr<grpc::ServerCredentials> ServerCredentialsFor(const TlsIdentity* identity,
+                                                              std::vector<std::string> roles);
+std::shared_ptr<grpc::ChannelCredentials> ChannelCredentialsFor(const TlsIdentity* identity,
+                                                                absl::string_view role);
+
+}  // namespace lckv
