@@ -125,6 +125,7 @@ class Backend {
   // `size_bytes` of zeroed memory, aligned to 64 bytes at least (4096 from 64 KiB on).
   // RESOURCE_EXHAUSTED.
   virtual absl::StatusOr<DeviceBuffer> Allocate(size_t size_bytes) = 0;
+  // `host` may be reused when it returns.
   virtual void CopyToDevice(void* device, const void* host, size_t size_bytes) = 0;
   // Complete when it returns.
   virtual void CopyToHost(void* host, const void* device, size_t size_bytes) = 0;
@@ -133,6 +134,13 @@ class Backend {
   // `size_bytes` of zeroed host memory, aligned to 64 bytes at least (4096 from 64 KiB on): pinned
   // where the device is not the host. Dear to make: at start only. RESOURCE_EXHAUSTED.
   virtual absl::StatusOr<HostBuffer> AllocateHost(size_t size_bytes);
+  // From now on copies of up to so many bytes go through pinned memory of the backend's own:
+  // CopyToDevice as one transfer that nobody waits for (unless several before it are still under
+  // way), CopyToHost without the driver's staging. At start only; the largest sizes asked for
+  // count. RESOURCE_EXHAUSTED, INTERNAL.
+  virtual absl::Status ReserveStaging(size_t /*to_device_bytes*/, size_t /*to_host_bytes*/) {
+    return absl::OkStatus();
+  }
   // Device memory that Allocate could still hand out, about; nothing: memory_is_host(), where the
   // operating system knows better.
   virtual absl::StatusOr<std::optional<int64_t>> FreeMemory() { return std::nullopt; }

@@ -96,7 +96,9 @@ struct StepStats {
   int decode_rows = 0;
   int encode_rows = 0;  // rows of input or replay, all passes counted
   int sequences = 0;
-  double seconds = 0;  // of the forward pass
+  // Until its results were there; of a step without any (input before its last chunk) on a GPU:
+  // until it was queued, and its time is in the next ones.
+  double seconds = 0;
 };
 
 // Numbers leave the engine through this; called on the step loop's thread, must not block.

@@ -43,7 +43,7 @@ StepBatch::StepBatch(const ModelConfig& config, const PageLayout& layout,
   AddRowCopies(work);
   PlacePages(work);
   AddTables(work);
-  AddPages(work);
+  AddPages();
 }
 
 StepShape StepBatch::shape() const {
@@ -109,7 +109,9 @@ void StepBatch::PlaceRows(absl::Span<const SequenceWork> work) {
   if (stage_index != WorkItem::kAllLayers) {
     stage_ = config_.layer_map.runs()[static_cast<size_t>(stage_index)];
     for (int layer = stage_.begin; stage_.cyclic && layer < stage_.end; ++layer) {
-      if (config_.layer_map.is_upward_target(layer)) top_target_ = layer;
+      if (!config_.layer_map.is_upward_target(layer)) continue;
+      top_target_ = layer;
+      if (counts_.staged > counts_.drafts) measured_layers_.push_back(layer);
     }
   }
   tokens_ = Append<int32_t>(tokens);
@@ -238,46 +240,38 @@ KvTable StepBatch::WriteTable(int layer, const SequenceWork& work, size_t sequen
 }
 
 bool StepBatch::IsMeasured(int layer) const {
-  return stage_.cyclic && layer >= stage_.begin && layer < stage_.end &&
-         config_.layer_map.is_upward_target(layer);
+  return std::binary_search(measured_layers_.begin(), measured_layers_.end(), layer);
 }
 
 // Where the arrays of addresses will lie, behind all tables.
 void StepBatch::PlacePages(absl::Span<const SequenceWork> work) {
-  size_t tables = 0;
+  size_t tables = measured_layers_.size();
   for (int layer = 0; layer < config_.num_layers; ++layer) {
-    tables +=
-        size_t{1} + (config_.layer_map.is_producer(layer) ? 1 : 0) + (IsMeasured(layer) ? 1 : 0);
+    tables += size_t{1} + (config_.layer_map.is_producer(layer) ? 1 : 0);
   }
   const size_t table_bytes = Aligned(static_cast<size_t>(sequences_) * sizeof(KvTable));
   size_t end = Aligned(bytes_.size()) + tables * table_bytes;
-  const auto place = [&end](size_t pages) {
+  const auto place = [&](absl::Span<void* const> pages) {
     const size_t offset = end;
-    end = Aligned(offset + pages * sizeof(void*));
+    placed_pages_.push_back({offset, pages});
+    end = Aligned(offset + pages.size() * sizeof(void*));
     return offset;
   };
-  spare_pages_ = place(1);
+  spare_pages_ = place({&memory_.spare_page, 1});
   for (const SequenceWork& sequence : work) {
-    page_arrays_.push_back(place(sequence.pages.size()));
+    page_arrays_.push_back(place(sequence.pages));
     std::array<size_t, 2> copies = {0, 0};
     for (size_t copy = 0; sequence.slot != nullptr && copy < 2; ++copy) {
-      copies[copy] = place(sequence.slot->pages(static_cast<int>(copy)).size());
+      copies[copy] = place(sequence.slot->pages(static_cast<int>(copy)));
     }
     copy_arrays_.push_back(copies);
   }
 }
 
-void StepBatch::AddPages(absl::Span<const SequenceWork> work) {
-  const auto append = [this](absl::Span<void* const> pages, size_t placed) {
-    const size_t offset = Append<void*>(pages);
-    LCKV_CHECK(offset == placed);
-  };
-  append({&memory_.spare_page, 1}, spare_pages_);
-  for (size_t i = 0; i < work.size(); ++i) {
-    append(work[i].pages, page_arrays_[i]);
-    for (size_t copy = 0; work[i].slot != nullptr && copy < 2; ++copy) {
-      append(work[i].slot->pages(static_cast<int>(copy)), copy_arrays_[i][copy]);
-    }
+void StepBatch::AddPages() {
+  for (const PageArray& placed : placed_pages_) {
+    const size_t offset = Append<void*>(placed.pages);
+    LCKV_CHECK(offset == placed.offset);
   }
 }
 

@@ -98,7 +98,7 @@ class StepBatch {
   const KvTable* write_tables(int layer) const {
     return At<KvTable>(write_tables_[static_cast<size_t>(layer)]);
   }
-  // The pass before the last, for upward targets of the stage's final rows.
+  // The pass before the last. REQUIRES: `layer` is one of measured_layers().
   const KvTable* previous_tables(int layer) const {
     return At<KvTable>(previous_tables_[static_cast<size_t>(layer)]);
   }
@@ -107,6 +107,9 @@ class StepBatch {
   const LayerRun& stage() const { return stage_; }
   // Draft rows stop at this layer's K/V; -1 when the stage is not cyclic.
   int top_target() const { return top_target_; }
+  // The upward targets, ascending, whose last two passes this step compares: those of a cyclic
+  // stage with final rows.
+  const std::vector<int>& measured_layers() const { return measured_layers_; }
   // Embedding starts at this row: staged rows of a later stage come from their slots.
   int32_t first_embedded_row() const { return stage_.begin > 0 ? counts_.staged : 0; }
 
@@ -120,6 +123,11 @@ class StepBatch {
   const Placement& placement(size_t i) const { return placements_[i]; }
 
  private:
+  // An array of page addresses that will lie at `offset` in bytes_.
+  struct PageArray {
+    size_t offset;
+    absl::Span<void* const> pages;
+  };
   // Offsets of two arrays of addresses in bytes_.
   struct RowCopies {
     size_t from = 0;
@@ -138,7 +146,7 @@ class StepBatch {
   void AddRowCopies(absl::Span<const SequenceWork> work);
   void PlacePages(absl::Span<const SequenceWork> work);
   void AddTables(absl::Span<const SequenceWork> work);
-  void AddPages(absl::Span<const SequenceWork> work);
+  void AddPages();
   bool IsMeasured(int layer) const;
   KvTable ReadTable(int layer, const SequenceWork& work, size_t sequence) const;
   KvTable WriteTable(int layer, const SequenceWork& work, size_t sequence) const;
@@ -155,6 +163,7 @@ class StepBatch {
 
   LayerRun stage_;
   int top_target_ = -1;
+  std::vector<int> measured_layers_;
   int last_producer_ = 0;
   Counts counts_, kept_counts_;
   int32_t num_logit_rows_ = 0;
@@ -169,6 +178,7 @@ class StepBatch {
   RowCopies loaded_, saved_;
   int32_t num_loaded_ = 0, num_saved_ = 0;
   size_t kept_rows_ = 0, kept_positions_ = 0, kept_tables_of_row_ = 0, logit_rows_ = 0;
+  std::vector<PageArray> placed_pages_;
   size_t spare_pages_ = 0;  // the one page of padding
   size_t samples_ = 0;
   bool sampled_ = false;                            // some rows are

@@ -99,7 +99,8 @@ absl::Status Transformer::AllocateBuffers() {
                              limits_.max_logit_rows * int64_t{sizeof(SampleRow)} +
                              (20 + 3 * config.num_layers) * int64_t{64};
   LCKV_ASSIGN_OR_RETURN(step_, backend.Allocate(static_cast<size_t>(step_bytes)));
-  return absl::OkStatus();
+  return backend.ReserveStaging(step_.size_bytes(),
+                                std::max(tokens_.size_bytes(), kv_change_.size_bytes()));
 }
 
 absl::StatusOr<EncodeSlot> Transformer::CreateSlot(int max_segment_tokens) const {
@@ -172,7 +173,10 @@ absl::StatusOr<Transformer::Output> Transformer::Forward(absl::Span<const Sequen
   Output output;
   output.token = Sample(batch, work);
   output.kv_change = KvChanges(batch, work);
-  LCKV_RETURN_IF_ERROR(backend.Synchronize());
+  // A step that has nothing to tell is not waited for: the next ones find its errors.
+  if (batch.num_logit_rows() > 0 || !batch.measured_layers().empty()) {
+    LCKV_RETURN_IF_ERROR(backend.Synchronize());
+  }
   output.logits = logits_.floats();
   output.num_logit_rows = batch.num_logit_rows();
   return output;
@@ -186,7 +190,7 @@ void Transformer::Compute(const StepBatch& batch) {
   backend.Embed({&model_->embedding(), batch.tokens() + embedded,
                  batch.counts(false).rows - embedded, Hidden(embedded)});
   backend.CopyRows(batch.loaded());
-  const std::vector<int> measured = MeasuredLayers(batch);
+  const std::vector<int>& measured = batch.measured_layers();
   bool after_drop = false;
   for (int layer = 0; layer < config.num_layers; ++layer) {
     Rows rows = ActiveRows(batch, layer, after_drop);
@@ -217,17 +221,6 @@ void Transformer::Compute(const StepBatch& batch) {
     if (layer + 1 == batch.stage().end) backend.CopyRows(batch.saved());
   }
   Logits(batch);
-}
-
-// The upward targets whose last two passes this step compares.
-std::vector<int> Transformer::MeasuredLayers(const StepBatch& batch) const {
-  const StepBatch::Counts& counts = batch.counts(false);
-  std::vector<int> layers;
-  if (counts.staged == counts.drafts || !batch.stage().cyclic) return layers;
-  for (int layer = batch.stage().begin; layer < batch.stage().end; ++layer) {
-    if (model_->config().layer_map.is_upward_target(layer)) layers.push_back(layer);
-  }
-  return layers;
 }
 
 void Transformer::Normalize(const DeviceBuffer& norm, const Rows& rows) {
@@ -361,7 +354,7 @@ std::vector<float> Transformer::KvChanges(const StepBatch& batch,
                                           absl::Span<const SequenceWork> work) {
   std::vector<float> changes(work.size(), 0.0f);
   const auto max_rows = static_cast<size_t>(limits_.max_rows);
-  const std::vector<int> measured = MeasuredLayers(batch);
+  const std::vector<int>& measured = batch.measured_layers();
   std::vector<float> rows(max_rows * measured.size());
   if (rows.empty()) return changes;
   model_->backend().CopyToHost(rows.data(), kv_change_.data(), rows.size() * sizeof(float));

@@ -42,7 +42,8 @@ class Transformer {
                                    // 0: nothing measured
   };
   // Evaluates `work`, whose sizes are within the limits. The output is valid until the next call.
-  // An error is the backend's, and fatal.
+  // An error is the backend's, and fatal. A step without logits and measured change is not waited
+  // for: its errors come with a later one.
   absl::StatusOr<Output> Forward(absl::Span<const SequenceWork> work);
 
  private:
@@ -54,7 +55,6 @@ class Transformer {
   int32_t PaddedRows(absl::Span<const SequenceWork> work) const;
   // Every op of the step; which ones and with which numbers follows from the batch's shape.
   void Compute(const StepBatch& batch);
-  std::vector<int> MeasuredLayers(const StepBatch& batch) const;
   // normed = RmsNorm of hidden, with the weights `norm`.
   void Normalize(const DeviceBuffer& norm, const Rows& rows);
   // k_ and v_, or q_, from normed_; not rotated yet.

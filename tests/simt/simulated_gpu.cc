@@ -1,6 +1,6 @@
 // liblckv_cuda_sim.so: gpu_api.h over the executor. One device, whose memory is host memory; work
 // is done when its call returns. Tests say otherwise by environment variables, read by `open`:
-//   LCKV_SIM_COPIES=late      copies beside the compute stream get there when they are waited for
+//   LCKV_SIM_COPIES=late      asynchronous copies get there when they are waited for
 //   LCKV_SIM_MEMORY=<bytes>   how much memory the device has
 
 #include <cstdlib>
@@ -28,7 +28,9 @@ struct Device {
         attention_scratch(new unsigned char[kWorkspaceBytes]),
         workspace{attention_scratch.get(), kWorkspaceBytes, kMultiprocessors},
         streams(late_copies),
-        memory_bytes(size) {}
+        memory_bytes(size) {
+    stream.catch_up = [this] { streams.CatchUp(); };
+  }
   ~Device() { std::free(scratch); }
   void* scratch;
   Products products;
@@ -112,16 +114,19 @@ void Free(Device* device, void* data) {
   std::free(data);
 }
 
-int Synchronize(Device* /*device*/) {
+int Synchronize(Device* device) {
+  device->streams.CatchUp();
   return simt::LastError().empty() ? simt::kSuccess : simt::kError;
 }
 
 int CopyToDevice(Device* device, void* to, const void* from_host, uint64_t bytes) {
+  device->streams.CatchUp();
   std::memcpy(to, from_host, bytes);
   return Synchronize(device);
 }
 
 int CopyToHost(Device* device, void* to_host, const void* from, uint64_t bytes) {
+  device->streams.CatchUp();
   std::memcpy(to_host, from, bytes);
   return Synchronize(device);
 }
@@ -138,7 +143,8 @@ int EndRecording(Device* device, Recording** recording) {
   return 0;
 }
 
-int Replay(Device* /*device*/, const Recording* recording) {
+int Replay(Device* device, const Recording* recording) {
+  device->streams.CatchUp();
   for (const auto& work : recording->work) {
     const int error = work();
     if (error != 0) return error;

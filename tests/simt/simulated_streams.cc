@@ -49,6 +49,12 @@ void SimulatedStreams::WaitOnHost(const gpu::Event* event) {
   RunUntil(*event);
 }
 
+void SimulatedStreams::CatchUp() {
+  const std::lock_guard<std::mutex> lock(mu_);
+  const Stream& compute = Of(gpu::StreamId::kCompute);
+  RunUntil({static_cast<int32_t>(gpu::StreamId::kCompute), compute.done + compute.queued.size()});
+}
+
 void SimulatedStreams::WaitForAll() {
   const std::lock_guard<std::mutex> lock(mu_);
   for (int32_t i = 0; i < kStreams; ++i) {

@@ -1,9 +1,9 @@
 #pragma once
 
-// Streams, events and pinned memory of the simulated GPU. Work on the compute stream is done when
-// its call returns. Copies on the other streams are too, unless they are late: then they wait
-// until somebody waits for an event behind them, so that whoever does not wait finds the bytes of
-// before. Thread-safe.
+// Streams, events and pinned memory of the simulated GPU. Kernels are done when their call returns.
+// Copies are too, unless they are late: then they wait until somebody waits for an event behind
+// them (on the compute stream: or for its next kernel), so that whoever does not wait finds the
+// bytes of before. Thread-safe.
 
 #include <cstdint>
 #include <deque>
@@ -31,6 +31,8 @@ class SimulatedStreams {
   void Record(gpu::StreamId stream, gpu::Event* event);
   void Wait(gpu::StreamId stream, const gpu::Event* event);
   void WaitOnHost(const gpu::Event* event);
+  // The compute stream does everything it was given, as before whatever it is given next.
+  void CatchUp();
   // As freeing memory on a GPU does.
   void WaitForAll();
 

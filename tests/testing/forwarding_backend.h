@@ -33,6 +33,9 @@ class ForwardingBackend : public Backend {
   absl::StatusOr<HostBuffer> AllocateHost(size_t size_bytes) override {
     return inner_->AllocateHost(size_bytes);
   }
+  absl::Status ReserveStaging(size_t to_device_bytes, size_t to_host_bytes) override {
+    return inner_->ReserveStaging(to_device_bytes, to_host_bytes);
+  }
   absl::StatusOr<std::optional<int64_t>> FreeMemory() override { return inner_->FreeMemory(); }
   absl::StatusOr<std::unique_ptr<PageCopier>> MakePageCopier(
       const PageCopierOptions& options) override {

@@ -1,5 +1,6 @@
 #include "engine/ops/cuda/cuda_backend.h"
 
+#include <cstring>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -12,6 +13,7 @@
 #include "base/status_macros.h"
 #include "base/units.h"
 #include "engine/ops/cuda/cuda_page_copier.h"
+#include "engine/ops/cuda/upload_ring.h"
 #include "engine/ops/cuda/weight_layout.h"
 #include "engine/ops/cuda/weight_upload.h"
 #include "engine/ops/cuda/weight_windows.h"
@@ -100,9 +102,13 @@ class CudaBackend final : public Backend {
         info_(info),
         activations_(options.activations),
         numerics_class_(NumericsClass(info, options)),
-        upload_(std::make_unique<WeightUpload>(this, api, device)) {}
+        weight_upload_(std::make_unique<WeightUpload>(this, api, device)),
+        step_upload_(std::make_unique<UploadRing>(this, api, device)) {}
   ~CudaBackend() override {
-    upload_.reset();  // what it holds belongs to the device
+    // What they hold belongs to the device.
+    weight_upload_.reset();
+    step_upload_.reset();
+    readback_.Reset();
     api_->close(device_);
   }
 
@@ -149,10 +155,22 @@ class CudaBackend final : public Backend {
     return MakeCudaPageCopier(api_, device_, Clock::Real(), options);
   }
   void CopyToDevice(void* device, const void* host, size_t size_bytes) override {
-    if (size_bytes > 0) Note(api_->copy_to_device(device_, device, host, size_bytes));
+    if (size_bytes == 0) return;
+    Note(size_bytes <= step_upload_->capacity_bytes()
+             ? step_upload_->Copy(device, host, size_bytes)
+             : api_->copy_to_device(device_, device, host, size_bytes));
   }
   void CopyToHost(void* host, const void* device, size_t size_bytes) override {
-    if (size_bytes > 0) Note(api_->copy_to_host(device_, host, device, size_bytes));
+    if (size_bytes == 0) return;
+    Note(size_bytes <= readback_.size_bytes()
+             ? ReadBack(host, device, size_bytes)
+             : api_->copy_to_host(device_, host, device, size_bytes));
+  }
+  absl::Status ReserveStaging(size_t to_device_bytes, size_t to_host_bytes) override {
+    LCKV_RETURN_IF_ERROR(step_upload_->Reserve(to_device_bytes));
+    if (to_host_bytes <= readback_.size_bytes()) return absl::OkStatus();
+    LCKV_ASSIGN_OR_RETURN(readback_, AllocateHost(to_host_bytes));
+    return absl::OkStatus();
   }
   absl::Status Synchronize() override {
     Note(api_->synchronize(device_));
@@ -233,6 +251,13 @@ class CudaBackend final : public Backend {
         " (", free_bytes.ok() ? FormatBytes(**free_bytes) : "an unknown part", " of ",
         FormatBytes(static_cast<int64_t>(info_.memory_bytes)), " is free)"));
   }
+  int ReadBack(void* host, const void* device, size_t size_bytes) {
+    int error =
+        api_->copy_async(device_, gpu::StreamId::kCompute, readback_.data(), device, size_bytes);
+    if (error == 0) error = api_->synchronize(device_);
+    if (error == 0) std::memcpy(host, readback_.data(), size_bytes);
+    return error;
+  }
   template <typename Args>
   void Queue(int (*op)(gpu::Device*, const Args*), const Args& args) {
     if (args.rows > 0) Note(op(device_, &args));
@@ -257,7 +282,9 @@ class CudaBackend final : public Backend {
   const gpu::DeviceInfo info_;
   const DType activations_;
   const std::string numerics_class_;
-  std::unique_ptr<WeightUpload> upload_;
+  std::unique_ptr<WeightUpload> weight_upload_;
+  std::unique_ptr<UploadRing> step_upload_;
+  HostBuffer readback_;                 // empty until ReserveStaging
   bool streams_ = false;                // a WeightStream was made
   WeightWindows* streaming_ = nullptr;  // has a group acquired
   int error_ = 0;
@@ -280,8 +307,8 @@ absl::StatusOr<std::unique_ptr<LinearWeight>> CudaBackend::PrepareLinear(const H
   const WeightSpace space(matrix.rows, matrix.cols, format);
   LCKV_ASSIGN_OR_RETURN(DeviceBuffer data, Allocate(static_cast<size_t>(space.bytes)));
   std::vector<uint8_t> scales(static_cast<size_t>(space.scales_bytes));
-  LCKV_RETURN_IF_ERROR(
-      upload_->Upload(matrix, format, space.row_bytes, data.bytes(), absl::MakeSpan(scales)));
+  LCKV_RETURN_IF_ERROR(weight_upload_->Upload(matrix, format, space.row_bytes, data.bytes(),
+                                              absl::MakeSpan(scales)));
   CopyToDevice(data.bytes() + space.scales_offset, scales.data(), scales.size());
   auto weight = std::make_unique<CudaWeight>(matrix, format, space, std::move(data));
   LCKV_RETURN_IF_ERROR(PrepareProduct(weight->weight()));

@@ -214,10 +214,9 @@ cudaStream_t StreamNamed(const Device* device, StreamId stream) {
 // The functions from here on come from any thread, each of which has a current device of its own.
 int CopyAsync(Device* device, StreamId stream, void* to, const void* from, uint64_t bytes) {
   cudaError_t error = cudaSetDevice(device->ordinal);
-  const cudaMemcpyKind kind =
-      stream == StreamId::kCopyOut ? cudaMemcpyDeviceToHost : cudaMemcpyHostToDevice;
   if (error == cudaSuccess) {
-    error = cudaMemcpyAsync(to, from, bytes, kind, StreamNamed(device, stream));
+    // Pinned memory says by its address on which side it is.
+    error = cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, StreamNamed(device, stream));
   }
   return Code(error);
 }

@@ -20,7 +20,7 @@
 namespace lckv::gpu {
 
 // Grows with every change of this file or op_params.h.
-inline constexpr uint32_t kApiVersion = 6;
+inline constexpr uint32_t kApiVersion = 7;
 // Name of the one symbol that a library exports: extern "C" const GpuApi* lckv_gpu_api(void).
 inline constexpr char kApiSymbol[] = "lckv_gpu_api";
 
@@ -33,7 +33,7 @@ struct Event;      // a place in a stream; owned by the library
 
 // Queues of a device: each runs in order, and beside the others.
 enum class StreamId : int32_t {
-  kCompute = 0,  // the ops, copy_to_device, copy_to_host
+  kCompute = 0,  // the ops, copy_to_device, copy_to_host, a step's tables
   kCopyIn = 1,   // pages, and weights that stay, into the device
   kCopyOut = 2,  // pages out of it
   kWeights = 3,  // weights of layers that lie in host memory, in every step
@@ -107,8 +107,8 @@ struct GpuApi {
   // Pinned host memory, zeroed, aligned to 4096 bytes.
   int (*allocate_host)(Device* device, uint64_t bytes, void** data) = nullptr;
   void (*free_host)(Device* device, void* data) = nullptr;
-  // Host memory must be pinned; neither side may be touched before the copy is complete. The stream
-  // is not kCompute.
+  // Host memory must be pinned; neither side may be touched before the copy is complete. Into the
+  // device on kCopyIn, out of it on kCopyOut, either on kCompute.
   int (*copy_async)(Device* device, StreamId stream, void* to, const void* from,
                     uint64_t bytes) = nullptr;
   // Destroying an event needs it no longer waited for.
