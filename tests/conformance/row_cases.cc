@@ -120,24 +120,23 @@ class SwiGluCase final : public OpCase {
   const std::vector<float> up_;
 };
 
-class GatherRowsCase final : public OpCase {
+// Rows spread over one buffer, copied to places in another.
+class RowMoveCase : public OpCase {
  public:
-  explicit GatherRowsCase(const RowsSpec& spec)
-      : spec_(spec), x_(Gaussian(Product(spec.rows, spec.size), 41)) {}
+  RowMoveCase(const RowsSpec& spec, const char* op)
+      : spec_(spec), op_(op), x_(Gaussian(Product(spec.rows, spec.size), 41)) {}
 
   std::string Describe() const override {
-    return absl::StrCat("gather_rows rows ", spec_.rows, " size ", spec_.size);
+    return absl::StrCat(op_, " rows ", spec_.rows, " size ", spec_.size);
   }
   int rows() const override { return spec_.rows; }
 
   OpOutcome Run(Backend& backend, int begin, int end) const override {
-    std::vector<int32_t> indices;
-    for (int r = begin; r < end; ++r) indices.push_back(r * 7 % spec_.rows);
+    std::vector<int32_t> from;
+    for (int r = begin; r < end; ++r) from.push_back(r * 7 % spec_.rows);
     const DeviceArray x(backend, x_);
-    const DeviceArray device_indices(backend, indices);
     const GuardedOutput out(backend, std::vector<float>(Product(end - begin, spec_.size)));
-    backend.GatherRows(
-        {x.as<float>(), device_indices.as<int32_t>(), end - begin, spec_.size, out.data()});
+    Move(backend, x.as<float>(), from, out.data());
     OpOutcome outcome;
     outcome.values = out.Read(&outcome.stray_write);
     return outcome;
@@ -145,45 +144,49 @@ class GatherRowsCase final : public OpCase {
 
   std::vector<float> Tolerance() const override { return std::vector<float>(x_.size(), 0.0f); }
 
+ protected:
+  int size() const { return spec_.size; }
+
  private:
+  // out[i] = x[from[i]].
+  virtual void Move(Backend& backend, const float* x, const std::vector<int32_t>& from,
+                    float* out) const = 0;
+
   const RowsSpec spec_;
+  const char* const op_;
   const std::vector<float> x_;
 };
 
-// Rows spread over one buffer, to places spread over another.
-class CopyRowsCase final : public OpCase {
+class GatherRowsCase final : public RowMoveCase {
  public:
-  explicit CopyRowsCase(const RowsSpec& spec)
-      : spec_(spec), x_(Gaussian(Product(spec.rows, spec.size), 42)) {}
-
-  std::string Describe() const override {
-    return absl::StrCat("copy_rows rows ", spec_.rows, " size ", spec_.size);
-  }
-  int rows() const override { return spec_.rows; }
-
-  OpOutcome Run(Backend& backend, int begin, int end) const override {
-    const DeviceArray x(backend, x_);
-    const GuardedOutput out(backend, std::vector<float>(Product(end - begin, spec_.size)));
-    std::vector<const float*> from;
-    std::vector<float*> to;
-    for (int r = begin; r < end; ++r) {
-      from.push_back(x.as<float>() + int64_t{r * 7 % spec_.rows} * spec_.size);
-      to.push_back(out.data() + int64_t{r - begin} * spec_.size);
-    }
-    const DeviceArray device_from(backend, from);
-    const DeviceArray device_to(backend, to);
-    backend.CopyRows(
-        {device_from.as<const float*>(), device_to.as<float*>(), end - begin, spec_.size});
-    OpOutcome outcome;
-    outcome.values = out.Read(&outcome.stray_write);
-    return outcome;
-  }
-
-  std::vector<float> Tolerance() const override { return std::vector<float>(x_.size(), 0.0f); }
+  explicit GatherRowsCase(const RowsSpec& spec) : RowMoveCase(spec, "gather_rows") {}
 
  private:
-  const RowsSpec spec_;
-  const std::vector<float> x_;
+  void Move(Backend& backend, const float* x, const std::vector<int32_t>& from,
+            float* out) const override {
+    const DeviceArray indices(backend, from);
+    backend.GatherRows({x, indices.as<int32_t>(), static_cast<int32_t>(from.size()), size(), out});
+  }
+};
+
+class CopyRowsCase final : public RowMoveCase {
+ public:
+  explicit CopyRowsCase(const RowsSpec& spec) : RowMoveCase(spec, "copy_rows") {}
+
+ private:
+  void Move(Backend& backend, const float* x, const std::vector<int32_t>& from,
+            float* out) const override {
+    std::vector<const float*> sources;
+    std::vector<float*> targets;
+    for (const int32_t row : from) {
+      targets.push_back(out + static_cast<int64_t>(sources.size()) * size());
+      sources.push_back(x + int64_t{row} * size());
+    }
+    const DeviceArray device_sources(backend, sources);
+    const DeviceArray device_targets(backend, targets);
+    backend.CopyRows({device_sources.as<const float*>(), device_targets.as<float*>(),
+                      static_cast<int32_t>(from.size()), size()});
+  }
 };
 
 class RopeCase final : public OpCase {

@@ -50,4 +50,19 @@ int Launch(void (*kernel)(Args), Dim3 grid, Dim3 block, size_t shared_bytes, Str
 
 #endif
 
+// Kernels in which one thread makes one value, bounded to kValueThreads a block: the number of the
+// thread's value (there may be no such value), and the start for `count` of them. (A grid's first
+// dimension has 2^31 - 1 blocks at most.)
+inline constexpr int32_t kValueThreads = 256;
+
+LCKV_DEVICE inline int64_t ValueIndex() {
+  return static_cast<int64_t>(blockIdx.x) * kValueThreads + threadIdx.x;
+}
+
+template <typename Args>
+int LaunchValues(void (*kernel)(Args), int64_t count, Stream stream, const Args& args) {
+  const int64_t blocks = (count + kValueThreads - 1) / kValueThreads;
+  return Launch(kernel, {static_cast<unsigned>(blocks)}, {kValueThreads}, 0, stream, args);
+}
+
 }  // namespace lckv::gpu

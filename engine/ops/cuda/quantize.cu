@@ -41,12 +41,8 @@ __global__ void __launch_bounds__(kThreads) QuantizeRowsKernel(QuantizeRowsArgs 
   if (thread == 0) args.scales[row] = any_nan ? device::FloatOf(0x7fc00000u) : scale;
 }
 
-LCKV_DEVICE int64_t GlobalIndex() {
-  return static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
-}
-
-__global__ void __launch_bounds__(kThreads) ScaleSumsKernel(ScaleSumsArgs args) {
-  const int64_t index = GlobalIndex();
+__global__ void __launch_bounds__(kValueThreads) ScaleSumsKernel(ScaleSumsArgs args) {
+  const int64_t index = ValueIndex();
   if (index >= int64_t{args.rows} * args.size) return;
   const int64_t row = index / args.size;
   const int64_t column = index % args.size;
@@ -58,13 +54,11 @@ __global__ void __launch_bounds__(kThreads) ScaleSumsKernel(ScaleSumsArgs args) 
   args.out[index] = args.accumulate ? device::Add(args.out[index], value) : value;
 }
 
-__global__ void __launch_bounds__(kThreads) AddBiasKernel(AddBiasArgs args) {
-  const int64_t index = GlobalIndex();
+__global__ void __launch_bounds__(kValueThreads) AddBiasKernel(AddBiasArgs args) {
+  const int64_t index = ValueIndex();
   if (index >= int64_t{args.rows} * args.size) return;
   args.out[index] = device::Add(args.out[index], args.bias[index % args.size]);
 }
-
-unsigned Blocks(int64_t count) { return static_cast<unsigned>((count + kThreads - 1) / kThreads); }
 
 }  // namespace
 
@@ -74,13 +68,11 @@ int LaunchQuantizeRows(const QuantizeRowsArgs& args, Stream stream) {
 }
 
 int LaunchScaleSums(const ScaleSumsArgs& args, Stream stream) {
-  return Launch(ScaleSumsKernel, {Blocks(int64_t{args.rows} * args.size)}, {kThreads}, 0, stream,
-                args);
+  return LaunchValues(ScaleSumsKernel, int64_t{args.rows} * args.size, stream, args);
 }
 
 int LaunchAddBias(const AddBiasArgs& args, Stream stream) {
-  return Launch(AddBiasKernel, {Blocks(int64_t{args.rows} * args.size)}, {kThreads}, 0, stream,
-                args);
+  return LaunchValues(AddBiasKernel, int64_t{args.rows} * args.size, stream, args);
 }
 
 }  // namespace lckv::gpu
