@@ -58,11 +58,13 @@ struct QueryRows {
   int32_t head_dim = 0;  // even
 };
 // Keys, which are rotated on their way, and values, both rounded to `dtype` (nearest even), for
-// their sequences' own pages. Shapes: k, v [rows][kv_heads][head_dim], positions int32 [rows],
-// table_of_row int32 [rows] -> tables.
+// their sequences' own pages. Shapes: k, v [rows][kv_heads][head_dim], or with `source` [*][…]:
+// row r is then their row source[r]; positions, source int32 [rows], table_of_row int32 [rows] ->
+// tables.
 struct KvRows {
   const float* k = nullptr;
   const float* v = nullptr;
+  const int32_t* source = nullptr;  // or null
   const int32_t* positions = nullptr;
   const int32_t* table_of_row = nullptr;
   const KvTable* tables = nullptr;

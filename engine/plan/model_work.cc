@@ -97,7 +97,7 @@ absl::Status CheckWeightFormat(const ModelConfig& config, WeightFormat format) {
 }
 
 int64_t ModelSize::weight_bytes() const {
-  int64_t bytes = embedding_bytes + (tied ? 0 : head_bytes) + other_bytes;
+  int64_t bytes = embedding_bytes + (tied ? 0 : head_bytes) + other_bytes + layer0_table_bytes;
   for (const LayerSize& layer : layers) bytes += layer.weight_bytes();
   return bytes;
 }
@@ -166,6 +166,12 @@ ModelWork::ModelWork(const ModelConfig* config, const PageLayout* layout, ModelS
       last_producer_(config->layer_map.producers().back()) {
   LCKV_CHECK(options.step_tokens > 0);
   if (options_.passes == 0) options_.passes = config->default_passes();
+  // (If layer 0 streams, it comes with the K/V projections that the table replaces.)
+  if (size_.layer0_table_bytes > 0 && !Streamed(0)) {
+    size_.layers[0].kv_parameters = 0;
+    size_.layers[0].kv_weight_bytes = 0;
+    looked_up_bytes_ = static_cast<double>(size_.layer0_table_bytes / config->vocab_size);
+  }
   for (const LayerRun& run : config->layer_map.runs()) {
     int top = -1;
     for (int layer = run.begin; layer < run.end; ++layer) {
@@ -225,6 +231,7 @@ Work ModelWork::DecodeStep(int64_t batch, int64_t position) const {
   }
   one.linear_flops += 2 * static_cast<double>(size_.head_parameters);
   for (const double bytes : read_bytes) one.device_bytes += bytes;
+  one.device_bytes += looked_up_bytes_;
   one.device_bytes += static_cast<double>(layout_->bytes_per_token());  // written
   Work work = one.Times(static_cast<double>(batch));
   work.device_bytes += weight_bytes;
@@ -268,6 +275,7 @@ Work ModelWork::EncodeSegments(int64_t prompts, int64_t begin, int64_t end,
     work.device_bytes +=
         sequences * passes.block * SumRead(layer, begin, end, chunk) * KvBytes(map.source(layer));
     if (map.is_producer(layer)) work.device_bytes += rows * passes.kv * KvBytes(layer);  // written
+    if (layer == 0) work.device_bytes += rows * passes.kv * looked_up_bytes_;
   }
   return work;
 }

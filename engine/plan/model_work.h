@@ -40,10 +40,11 @@ struct LayerSize {
 struct ModelSize {
   std::vector<LayerSize> layers;
   int64_t embedding_bytes = 0;
-  int64_t head_parameters = 0;  // vocab * hidden
-  int64_t head_bytes = 0;       // read for logits
-  bool tied = false;            // the head is the embedding: stored once
-  int64_t other_bytes = 0;      // final norm and rotary table
+  int64_t head_parameters = 0;     // vocab * hidden
+  int64_t head_bytes = 0;          // read for logits
+  bool tied = false;               // the head is the embedding: stored once
+  int64_t other_bytes = 0;         // final norm and rotary table
+  int64_t layer0_table_bytes = 0;  // 0: none (PlanLayer0Table)
 
   // All of it, stored once each: what Model::weight_bytes() says.
   int64_t weight_bytes() const;
@@ -80,9 +81,9 @@ struct Roofline {
 Roofline RooflineOf(const Work& work, const DeviceSpec& device, WeightFormat format);
 
 // The work of a model, from its sizes. Follows Transformer and SegmentCursor: who projects K/V, who
-// drops out, how many passes. Counted are matrix products, attention, weights and KV; not counted
-// are norms, activations' traffic and sampling. The first of several passes is counted as if its
-// condensed layers already read the segment.
+// drops out, how many passes, whether layer 0's K/V are looked up. Counted are matrix products,
+// attention, weights and KV; not counted are norms, activations' traffic and sampling. The first of
+// several passes is counted as if its condensed layers already read the segment.
 class ModelWork {
  public:
   struct Options {
@@ -131,6 +132,7 @@ class ModelWork {
   const PageLayout* layout_;
   ModelSize size_;
   Options options_;
+  double looked_up_bytes_ = 0;  // K and V of a token in layer 0, if they come from a table
   int last_producer_ = 0;
   std::vector<LayerRun> run_of_;  // of each layer
   std::vector<int> top_target_;   // of each layer's run; -1: not cyclic

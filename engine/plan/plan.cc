@@ -68,13 +68,13 @@ absl::Status CheckRequest(const ModelConfig& config, const PlanRequest& request)
 class Planner {
  public:
   Planner(const ModelConfig& config, const DeviceSpec& device, const PlanRequest& request,
-          PageLayout layout)
+          PageLayout layout, ModelSize size)
       : config_(config),
         device_(device),
         request_(request),
         layout_(std::move(layout)),
         context_(request.prompt_tokens + request.generated_tokens),
-        size_(SizeOf(config, request.weights, static_cast<int>(context_))),
+        size_(std::move(size)),
         session_bytes_(layout_.PagesFor(context_) * layout_.page_bytes()) {}
 
   absl::StatusOr<Plan> Run() {
@@ -268,7 +268,12 @@ absl::StatusOr<Plan> MakePlan(const ModelConfig& config, const DeviceSpec& devic
   LCKV_RETURN_IF_ERROR(CheckRequest(config, request));
   LCKV_ASSIGN_OR_RETURN(PageLayout layout,
                         MakePageLayout(config, request.kv_dtype, request.tokens_per_page));
-  return Planner(config, device, request, std::move(layout)).Run();
+  const int64_t context = request.prompt_tokens + request.generated_tokens;
+  ModelSize size = SizeOf(config, request.weights, static_cast<int>(context));
+  LCKV_ASSIGN_OR_RETURN(
+      size.layer0_table_bytes,
+      PlanLayer0Table(config, request.layer0_table, /*memory_is_host=*/false, size.weight_bytes()));
+  return Planner(config, device, request, std::move(layout), std::move(size)).Run();
 }
 
 ModelConfig WithFullMap(ModelConfig config) {

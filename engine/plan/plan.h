@@ -8,6 +8,7 @@
 #include "engine/plan/device_spec.h"
 #include "engine/plan/model_work.h"
 #include "engine/tensor/dtype.h"
+#include "engine/transformer/layer0_table.h"
 
 namespace lckv {
 
@@ -25,16 +26,17 @@ struct PlanRequest {
   // step. kAutoLayers: all if they fit beside one session, else as many as give the most decoded
   // tokens/s at the largest batch.
   int device_layers = kAutoLayers;
-  int64_t reserved_bytes = int64_t{1} << 30;  // CUDA context, workspaces, fragments
-  int32_t step_tokens = 2048;                 // input rows of a step, as EngineOptions
-  int32_t encode_slots = 4;                   // as EngineOptions; for cyclic maps
+  Layer0Table layer0_table = Layer0Table::kAuto;  // as EngineOptions, on a GPU
+  int64_t reserved_bytes = int64_t{1} << 30;      // CUDA context, workspaces, fragments
+  int32_t step_tokens = 2048;                     // input rows of a step, as EngineOptions
+  int32_t encode_slots = 4;                       // as EngineOptions; for cyclic maps
   int32_t running_turns = 64;              // turns at once while other sessions are only kept hot
   double link_bytes_per_second = 3.125e9;  // from the cache node
 };
 
 // Device memory at the largest batch, in bytes, and what does not lie there.
 struct MemoryPlan {
-  int64_t weight_bytes = 0;         // of layers on the device, embedding, head, rotary table
+  int64_t weight_bytes = 0;  // of layers on the device, embedding, head, rotary table, layer 0's
   int64_t stream_buffer_bytes = 0;  // two layers, when any stream
   int64_t activation_bytes = 0;     // float32 rows of a step, as Transformer allocates them
   int64_t logits_bytes = 0;         // float32 [batch][vocab]
@@ -99,8 +101,8 @@ struct Plan {
 // Calculates a plan. Pure: no device is touched, no weights are read. Pages are those of
 // MakePageLayout; activations those of Transformer (without its step tables, some kilobytes a
 // sequence). INVALID_ARGUMENT: a value of `request` or `device` out of range, a context beyond the
-// model's positions, a format that the device or the engine lacks. RESOURCE_EXHAUSTED: weights and
-// one session do not fit.
+// model's positions, a format or a layer 0 table that the device or the engine lacks.
+// RESOURCE_EXHAUSTED: weights and one session do not fit.
 absl::StatusOr<Plan> MakePlan(const ModelConfig& config, const DeviceSpec& device,
                               const PlanRequest& request);
 

@@ -232,7 +232,8 @@ absl::StatusOr<int> PlanDeviceLayers(const Checkpoint& checkpoint, Backend& back
   if (!free_bytes.has_value() || backend.memory_is_host()) return Model::kAllLayers;
   const ModelConfig& config = checkpoint.config();
   LCKV_ASSIGN_OR_RETURN(WeightFootprint weights,
-                        Model::Measure(checkpoint, backend, options.weight_format, max_context));
+                        Model::Measure(checkpoint, backend, options.weight_format, max_context,
+                                       options.layer0_table));
   const Transformer::Limits sizes = StepSizes(options, max_context);
   DeviceLayersRequest request;
   request.free_bytes = *free_bytes;
@@ -294,8 +295,9 @@ absl::StatusOr<std::unique_ptr<Engine>> EngineImpl::Create(const Checkpoint& che
     return WeightsDoNotFit(checkpoint, layers.status());
   }
   LCKV_RETURN_IF_ERROR(layers.status());
-  absl::StatusOr<std::unique_ptr<Model>> model = Model::Load(
-      checkpoint, engine->backend_.get(), options.weight_format, engine->max_context_, *layers);
+  absl::StatusOr<std::unique_ptr<Model>> model =
+      Model::Load(checkpoint, engine->backend_.get(), options.weight_format, engine->max_context_,
+                  *layers, options.layer0_table);
   if (absl::IsResourceExhausted(model.status())) return WeightsDoNotFit(checkpoint, model.status());
   LCKV_ASSIGN_OR_RETURN(engine->model_, std::move(model));
   engine->numerics_class_ =

@@ -17,6 +17,7 @@
 #include "engine/ops/backend.h"
 #include "engine/runtime/turn_stream.h"
 #include "engine/sampling/sampling_options.h"
+#include "engine/transformer/layer0_table.h"
 
 namespace lckv {
 
@@ -42,6 +43,8 @@ struct EngineOptions {
   // step. kAutoLayers: all if they fit, else as many as ChooseDeviceLayers says. No effect on any
   // bit.
   int device_layers = kAutoLayers;
+  // As of Model::Load. Larger weights in memory, a smaller layer 0. No effect on any bit.
+  Layer0Table layer0_table = Layer0Table::kAuto;
   // Pages that come and go, where the backend computes in memory of its own: the bandwidth of each
   // direction (0: no limit; lower: restores take longer and disturb the steps less), and the pinned
   // host memory of each (at least two pages).

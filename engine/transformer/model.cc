@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <optional>
 #include <set>
 #include <utility>
@@ -136,7 +137,8 @@ class Model::Loader {
 };
 
 absl::StatusOr<WeightFootprint> Model::Measure(const Checkpoint& checkpoint, const Backend& backend,
-                                               absl::string_view weight_format, int max_context) {
+                                               absl::string_view weight_format, int max_context,
+                                               Layer0Table table) {
   LCKV_ASSIGN_OR_RETURN(const std::optional<DType> format, ResolveFormat(weight_format, backend));
   const ModelConfig& config = checkpoint.config();
   const ModelTensors& tensors = checkpoint.tensors();
@@ -164,12 +166,18 @@ absl::StatusOr<WeightFootprint> Model::Measure(const Checkpoint& checkpoint, con
     for (const Norm& norm : kNorms) footprint.other_bytes += vector_bytes(from.*norm.from);
     footprint.layer_bytes.push_back(bytes);
   }
+  LCKV_ASSIGN_OR_RETURN(
+      footprint.layer0_table_bytes,
+      PlanLayer0Table(config, table, backend.memory_is_host(),
+                      std::accumulate(footprint.layer_bytes.begin(), footprint.layer_bytes.end(),
+                                      footprint.other_bytes)));
+  footprint.other_bytes += footprint.layer0_table_bytes;
   return footprint;
 }
 
 absl::StatusOr<std::unique_ptr<Model>> Model::Load(const Checkpoint& checkpoint, Backend* backend,
                                                    absl::string_view weight_format, int max_context,
-                                                   int device_layers) {
+                                                   int device_layers, Layer0Table table) {
   LCKV_ASSIGN_OR_RETURN(const std::optional<DType> format, ResolveFormat(weight_format, *backend));
   auto model = std::make_unique<Model>();
   model->config_ = checkpoint.config();
@@ -177,9 +185,9 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Load(const Checkpoint& checkpoint,
   model->max_context_ = max_context;
   const ModelConfig& config = model->config_;
   model->device_layers_ = std::clamp(device_layers, 0, config.num_layers);
+  LCKV_ASSIGN_OR_RETURN(const WeightFootprint footprint,
+                        Measure(checkpoint, *backend, weight_format, max_context, table));
   if (model->device_layers_ < config.num_layers) {
-    LCKV_ASSIGN_OR_RETURN(const WeightFootprint footprint,
-                          Measure(checkpoint, *backend, weight_format, max_context));
     LCKV_ASSIGN_OR_RETURN(
         model->stream_,
         backend->MakeWeightStream(absl::MakeSpan(footprint.layer_bytes)
@@ -200,7 +208,43 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Load(const Checkpoint& checkpoint,
                                   absl::StrCat("layer ", layer)));
   }
   model->weight_formats_ = loader.formats();
+  if (footprint.layer0_table_bytes > 0) LCKV_RETURN_IF_ERROR(model->MakeLayer0Table());
   return model;
+}
+
+absl::Status Model::MakeLayer0Table() {
+  constexpr int32_t kRows = 256;  // at once
+  const LayerWeights& layer = layers_.front();
+  const int64_t kv_size = layer.k->out_features();
+  const int32_t hidden_size = config_.hidden_size;
+  const DType dtype = backend_->activation_dtype();
+  const auto half_bytes = static_cast<size_t>(Layer0TableBytes(config_) / 2);
+  LCKV_ASSIGN_OR_RETURN(layer0_k_, backend_->Allocate(half_bytes));
+  LCKV_ASSIGN_OR_RETURN(layer0_v_, backend_->Allocate(half_bytes));
+  weight_bytes_ += Layer0TableBytes(config_);
+
+  std::vector<int32_t> ids(static_cast<size_t>(config_.vocab_size));
+  std::iota(ids.begin(), ids.end(), 0);
+  const int64_t values = int64_t{kRows} * hidden_size;
+  LCKV_ASSIGN_OR_RETURN(const DeviceBuffer tokens,
+                        backend_->Allocate(ids.size() * sizeof(int32_t)));
+  LCKV_ASSIGN_OR_RETURN(const DeviceBuffer hidden,
+                        backend_->Allocate(static_cast<size_t>(BytesOf(DType::kF32, values))));
+  LCKV_ASSIGN_OR_RETURN(const DeviceBuffer normed,
+                        backend_->Allocate(static_cast<size_t>(BytesOf(dtype, values))));
+  backend_->CopyToDevice(tokens.data(), ids.data(), ids.size() * sizeof(int32_t));
+  const Activations x(normed.data(), dtype);
+  for (int32_t begin = 0; begin < config_.vocab_size; begin += kRows) {
+    const int32_t rows = std::min(kRows, config_.vocab_size - begin);
+    backend_->Embed({embedding_.get(), tokens.ints() + begin, rows, hidden.floats()});
+    backend_->RmsNorm(
+        {hidden.floats(), layer.input_norm.floats(), config_.rms_norm_eps, rows, hidden_size, x});
+    backend_->Linear({layer.k.get(), x, layer.k_bias.floats(), rows, false,
+                      layer0_k_.floats() + begin * kv_size});
+    backend_->Linear({layer.v.get(), x, layer.v_bias.floats(), rows, false,
+                      layer0_v_.floats() + begin * kv_size});
+  }
+  return backend_->Synchronize();
 }
 
 absl::StatusOr<PageLayout> MakePageLayout(const ModelConfig& config, DType kv_dtype,

@@ -11,6 +11,7 @@
 #include "engine/kv/page_layout.h"
 #include "engine/model/checkpoint.h"
 #include "engine/ops/backend.h"
+#include "engine/transformer/layer0_table.h"
 
 namespace lckv {
 
@@ -24,7 +25,9 @@ struct LayerWeights {
 
 // What a model's weights take in a backend's memory, in bytes.
 struct WeightFootprint {
-  int64_t other_bytes = 0;           // embedding, head, norms, biases, rotary table: always there
+  int64_t other_bytes = 0;  // embedding, head, norms, biases, rotary and layer 0's table: always
+                            // there
+  int64_t layer0_table_bytes = 0;    // of those
   std::vector<int64_t> layer_bytes;  // matrices of each layer
 };
 
@@ -37,15 +40,17 @@ class Model {
   // matrix is converted: a DType name, "int8" (q8_0, on a GPU i8), "int4" (q4_1). `max_context`
   // bounds positions. The matrices of layers from `device_layers` on stay in host memory and come
   // in every step (WeightStream); no bit depends on it. INVALID_ARGUMENT (format; fewer layers than
-  // all on a device that computes in host memory), RESOURCE_EXHAUSTED.
+  // all on a device that computes in host memory; a table that cannot be), RESOURCE_EXHAUSTED.
   static absl::StatusOr<std::unique_ptr<Model>> Load(const Checkpoint& checkpoint, Backend* backend,
                                                      absl::string_view weight_format,
                                                      int max_context,
-                                                     int device_layers = kAllLayers);
-  // What Load would take, with all layers. INVALID_ARGUMENT (format).
+                                                     int device_layers = kAllLayers,
+                                                     Layer0Table table = Layer0Table::kAuto);
+  // What Load would take, with all layers. INVALID_ARGUMENT as of Load.
   static absl::StatusOr<WeightFootprint> Measure(const Checkpoint& checkpoint,
                                                  const Backend& backend,
-                                                 absl::string_view weight_format, int max_context);
+                                                 absl::string_view weight_format, int max_context,
+                                                 Layer0Table table = Layer0Table::kAuto);
 
   const ModelConfig& config() const { return config_; }
   Backend& backend() const { return *backend_; }
@@ -55,6 +60,10 @@ class Model {
   const DeviceBuffer& final_norm() const { return final_norm_; }
   // [max_context][head_dim]: cos of the head_dim / 2 angles, then their sines.
   const DeviceBuffer& cos_sin() const { return cos_sin_; }
+  // Layer 0's K before rotation, and its V, by token id: [vocab][kv_heads][head_dim]; null without
+  // such a table.
+  const float* layer0_k() const { return layer0_k_.floats(); }
+  const float* layer0_v() const { return layer0_v_.floats(); }
   // Positions that cos_sin() covers.
   int max_context() const { return max_context_; }
   // In the backend's memory; without the windows of layers that stream.
@@ -68,12 +77,15 @@ class Model {
  private:
   class Loader;
 
+  absl::Status MakeLayer0Table();
+
   ModelConfig config_;
   Backend* backend_ = nullptr;
   std::unique_ptr<WeightStream> stream_;  // of layers from device_layers_ on; before their weights
   std::vector<LayerWeights> layers_;
   std::unique_ptr<LinearWeight> embedding_, lm_head_;
   DeviceBuffer final_norm_, cos_sin_;
+  DeviceBuffer layer0_k_, layer0_v_;
   int max_context_ = 0;
   int64_t weight_bytes_ = 0;
   int64_t host_weight_bytes_ = 0;

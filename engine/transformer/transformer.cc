@@ -198,7 +198,7 @@ void Transformer::Compute(const StepBatch& batch) {
     if (rows.count > 0) {
       Normalize(model_->layer(layer).input_norm, rows);
       if (config.layer_map.is_producer(layer)) {
-        ProjectKv(layer, rows);
+        if (!LooksUpKv(layer)) ProjectKv(layer, rows);
         stored = rows;
       }
       if (layer == batch.top_target()) rows = rows.Without(batch.counts(after_drop).drafts);
@@ -229,6 +229,8 @@ void Transformer::Normalize(const DeviceBuffer& norm, const Rows& rows) {
                              config.hidden_size, Normed(rows.begin)});
 }
 
+bool Transformer::LooksUpKv(int layer) const { return layer == 0 && model_->layer0_k() != nullptr; }
+
 void Transformer::ProjectKv(int layer, const Rows& rows) {
   const LayerWeights& weights = model_->layer(layer);
   Backend& backend = model_->backend();
@@ -251,14 +253,17 @@ void Transformer::RopeAndStore(const StepBatch& batch, int layer, const Rows& qu
   params.queries = {q_.floats(), queries.positions, queries.count, config.num_heads,
                     config.head_dim};
   if (stored.count > 0) {
-    params.kv = {k_.floats(),
-                 v_.floats(),
-                 stored.positions,
-                 stored.table_of_row,
-                 batch.write_tables(layer),
-                 ShapeOf(layer),
-                 layout_->dtype(),
-                 stored.count};
+    const bool looked_up = LooksUpKv(layer);
+    KvRows& kv = params.kv;
+    kv.k = looked_up ? model_->layer0_k() : k_.floats();
+    kv.v = looked_up ? model_->layer0_v() : v_.floats();
+    kv.source = looked_up ? batch.tokens() + stored.begin : nullptr;
+    kv.positions = stored.positions;
+    kv.table_of_row = stored.table_of_row;
+    kv.tables = batch.write_tables(layer);
+    kv.shape = ShapeOf(layer);
+    kv.dtype = layout_->dtype();
+    kv.rows = stored.count;
   }
   model_->backend().RopeAndStore(params);
 }

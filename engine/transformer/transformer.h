@@ -57,6 +57,8 @@ class Transformer {
   void Compute(const StepBatch& batch);
   // normed = RmsNorm of hidden, with the weights `norm`.
   void Normalize(const DeviceBuffer& norm, const Rows& rows);
+  // Its K/V come from a table: every row of the layer is a token's embedding.
+  bool LooksUpKv(int layer) const;
   // k_ and v_, or q_, from normed_; not rotated yet.
   void ProjectKv(int layer, const Rows& rows);
   void ProjectQueries(int layer, const Rows& rows);

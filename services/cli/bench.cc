@@ -38,6 +38,7 @@ absl::Status RunBench(const BenchOptions& options) {
   EngineOptions engine_options;
   engine_options.weight_format = options.compute.weights;
   engine_options.device_layers = options.compute.device_layers;
+  engine_options.layer0_table = options.compute.layer0_table;
   LCKV_ASSIGN_OR_RETURN(engine_options.kv_dtype, ParseDType(options.compute.kv));
   engine_options.max_running_turns = options.batch;
   engine_options.max_waiting_turns = options.batch;

@@ -16,6 +16,7 @@ namespace lckv {
 void AddComputeFlags(CLI::App& command, ComputeFlags& flags) {
   AddDeviceFlags(command, flags.device);
   AddGpuLayersFlag(command, &flags.device_layers);
+  AddLayer0TableFlag(command, &flags.layer0_table);
   command
       .add_option("--weights", flags.weights,
                   "auto (as stored), f32, f16, bf16, fp8 (a GPU), int8 or int4")
@@ -80,9 +81,10 @@ absl::StatusOr<LoadedEvaluator> LoadEvaluator(const ModelFlags& model, const Com
       max_tokens > 0 ? std::min(max_tokens, config.max_positions) : config.max_positions;
   LCKV_ASSIGN_OR_RETURN(loaded.backend, OpenDevice(compute.device));
   const bool all = compute.device_layers == EngineOptions::kAutoLayers;
-  LCKV_ASSIGN_OR_RETURN(loaded.model, Model::Load(*loaded.checkpoint, loaded.backend.get(),
-                                                  compute.weights, options.max_tokens,
-                                                  all ? Model::kAllLayers : compute.device_layers));
+  LCKV_ASSIGN_OR_RETURN(
+      loaded.model,
+      Model::Load(*loaded.checkpoint, loaded.backend.get(), compute.weights, options.max_tokens,
+                  all ? Model::kAllLayers : compute.device_layers, compute.layer0_table));
   LCKV_ASSIGN_OR_RETURN(loaded.evaluator, Evaluator::Create(loaded.model.get(), options));
   loaded.passes = encode.passes > 0 ? encode.passes : config.default_passes();
   return loaded;

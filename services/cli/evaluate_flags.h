@@ -21,6 +21,7 @@ namespace lckv {
 struct ComputeFlags {
   DeviceOptions device;
   int device_layers = EngineOptions::kAutoLayers;  // of a model that is only evaluated: all
+  Layer0Table layer0_table = Layer0Table::kAuto;
   std::string weights = "auto";
   std::string kv = "bf16";
 };

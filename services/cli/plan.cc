@@ -24,6 +24,7 @@
 #include "services/cli/model_flags.h"
 #include "services/cli/plan_output.h"
 #include "services/common/flags.h"
+#include "services/worker/device_flags.h"
 
 namespace lckv {
 namespace {
@@ -292,6 +293,7 @@ void AddPlan(CLI::App& tool, Action& chosen) {
   AddDeviceFlags(*command, *options);
   AddSessionFlags(*command, *options);
   AddGpuLayersFlag(*command, options->request);
+  AddLayer0TableFlag(*command, &options->request.layer0_table);
   AddModelFlags(*command, options->model);
   AddPaperFlag(*command, *options);
   command->add_flag("--json", options->json, "One JSON object");

@@ -1,5 +1,6 @@
 #include "services/worker/device_flags.h"
 
+#include <map>
 #include <string>
 
 #include "absl/strings/numbers.h"
@@ -51,6 +52,16 @@ void AddGpuLayersFlag(CLI::App& app, int* device_layers) {
          },
          "layers whose weights lie in GPU memory, the others stream from host memory in every "
          "step: a number, or auto: all if they fit")
+      ->default_str("auto");
+}
+
+void AddLayer0TableFlag(CLI::App& app, Layer0Table* table) {
+  static const std::map<std::string, Layer0Table> kNames = {
+      {"auto", Layer0Table::kAuto}, {"on", Layer0Table::kOn}, {"off", Layer0Table::kOff}};
+  app.add_option("--layer0-table", *table,
+                 "a table of layer 0's K/V for all token ids instead of projecting them: on, off, "
+                 "or auto: on a GPU, if it takes at most 2% of the weights")
+      ->transform(CLI::CheckedTransformer(kNames))
       ->default_str("auto");
 }
 

@@ -48,6 +48,7 @@ void AddModelFlags(CLI::App& app, WorkerOptions* options) {
       ->capture_default_str();
   AddDeviceFlags(app, options->device);
   AddGpuLayersFlag(app, &options->engine.device_layers);
+  AddLayer0TableFlag(app, &options->engine.layer0_table);
 }
 
 void AddServingFlags(CLI::App& app, WorkerOptions* options) {

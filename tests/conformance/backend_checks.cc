@@ -77,6 +77,7 @@ struct RopeRows {
   KvRows Kv(int rows) const {
     return {k.data(),
             v.data(),
+            nullptr,
             positions.as<int32_t>(),
             tables.as<int32_t>(),
             memory.tables(),

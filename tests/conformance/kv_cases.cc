@@ -142,8 +142,12 @@ class AttentionCase final : public OpCase {
 
 class StoreKvCase final : public OpCase {
  public:
-  StoreKvCase(const KvSpec& spec, bool rotated)
-      : spec_(spec), rotated_(rotated), k_(Gaussian(Size(), 71)), v_(Gaussian(Size(), 72)) {
+  StoreKvCase(const KvSpec& spec, bool rotated, bool looked_up)
+      : spec_(spec),
+        rotated_(rotated),
+        looked_up_(looked_up),
+        k_(Gaussian(Size(), 71)),
+        v_(Gaussian(Size(), 72)) {
     if (rotated) return;
     // Ties of bf16 and f16 (even and odd), the edges of their ranges, numbers too small for them,
     // and NaN.
@@ -168,7 +172,8 @@ class StoreKvCase final : public OpCase {
   }
 
   std::string Describe() const override {
-    return absl::StrCat(rotated_ ? "rotated store_kv " : "store_kv ", DescribeKv(spec_));
+    return absl::StrCat(rotated_ ? "rotated " : "", looked_up_ ? "looked up " : "", "store_kv ",
+                        DescribeKv(spec_));
   }
   int rows() const override { return static_cast<int>(spec_.rows.size()); }
 
@@ -176,11 +181,23 @@ class StoreKvCase final : public OpCase {
     const KvMemory memory(backend, spec_, nullptr, kFiniteFill);
     const RowArrays rows(spec_.rows, begin, end);
     const int64_t row_size = int64_t{spec_.kv_heads} * spec_.head_dim;
+    // Looked up: all rows, the last one first.
+    std::vector<int32_t> source_rows;
+    for (int r = begin; looked_up_ && r < end; ++r) source_rows.push_back(this->rows() - 1 - r);
     const auto slice = [&](const std::vector<float>& all) {
-      return std::vector<float>(all.begin() + begin * row_size, all.begin() + end * row_size);
+      if (!looked_up_) {
+        return std::vector<float>(all.begin() + begin * row_size, all.begin() + end * row_size);
+      }
+      std::vector<float> reversed;
+      for (int64_t r = this->rows() - 1; r >= 0; --r) {
+        reversed.insert(reversed.end(), all.begin() + r * row_size,
+                        all.begin() + (r + 1) * row_size);
+      }
+      return reversed;
     };
     const DeviceArray k(backend, slice(k_));
     const DeviceArray v(backend, slice(v_));
+    const DeviceArray source(backend, source_rows);
     const DeviceArray positions(backend, rows.positions);
     const DeviceArray tables(backend, rows.tables);
     const DeviceArray cos_sin(backend, RotaryTable(kPositions, spec_.head_dim));
@@ -188,6 +205,7 @@ class StoreKvCase final : public OpCase {
     if (rotated_) params.cos_sin = cos_sin.as<float>();
     params.kv = {.k = k.as<float>(),
                  .v = v.as<float>(),
+                 .source = looked_up_ ? source.as<int32_t>() : nullptr,
                  .positions = positions.as<int32_t>(),
                  .table_of_row = tables.as<int32_t>(),
                  .tables = memory.tables(),
@@ -232,6 +250,7 @@ class StoreKvCase final : public OpCase {
 
   const KvSpec spec_;
   const bool rotated_;
+  const bool looked_up_;
   std::vector<float> k_;
   const std::vector<float> v_;
 };
@@ -292,8 +311,8 @@ class KvChangeCase final : public OpCase {
 std::unique_ptr<OpCase> MakeAttentionCase(const AttentionSpec& spec) {
   return std::make_unique<AttentionCase>(spec);
 }
-std::unique_ptr<OpCase> MakeStoreKvCase(const KvSpec& spec, bool rotated) {
-  return std::make_unique<StoreKvCase>(spec, rotated);
+std::unique_ptr<OpCase> MakeStoreKvCase(const KvSpec& spec, bool rotated, bool looked_up) {
+  return std::make_unique<StoreKvCase>(spec, rotated, looked_up);
 }
 std::unique_ptr<OpCase> MakeKvChangeCase(const KvSpec& spec) {
   return std::make_unique<KvChangeCase>(spec);

@@ -166,6 +166,7 @@ void AddKv(Cases& cases) {
       if (head_dim % 2 != 0) continue;
       cases.push_back(MakeStoreKvCase(spec, false));
       cases.push_back(MakeStoreKvCase(spec, true));
+      cases.push_back(MakeStoreKvCase(spec, head_dim % 4 == 0, true));
     }
     KvSpec many = {.dtype = dtype, .kv_heads = 3, .head_dim = 64, .tokens_per_page = 64};
     many.sequences = {{.length = 150}};

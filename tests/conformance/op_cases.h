@@ -121,8 +121,9 @@ std::unique_ptr<OpCase> MakeGatherRowsCase(const RowsSpec& spec);
 std::unique_ptr<OpCase> MakeCopyRowsCase(const RowsSpec& spec);
 std::unique_ptr<OpCase> MakeRopeCase(const RopeSpec& spec);
 std::unique_ptr<OpCase> MakeAttentionCase(const AttentionSpec& spec);
-// RopeAndStore without queries; MakeRopeCase: with nothing else.
-std::unique_ptr<OpCase> MakeStoreKvCase(const KvSpec& spec, bool rotated);
+// RopeAndStore without queries; MakeRopeCase: with nothing else. `looked_up`: rows by
+// KvRows::source.
+std::unique_ptr<OpCase> MakeStoreKvCase(const KvSpec& spec, bool rotated, bool looked_up = false);
 std::unique_ptr<OpCase> MakeKvChangeCase(const KvSpec& spec);
 std::unique_ptr<OpCase> MakeSampleCase(const SampleSpec& spec);
 std::unique_ptr<OpCase> MakeCrc32cCase(const PagesSpec& spec);

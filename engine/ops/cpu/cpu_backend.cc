@@ -198,10 +198,11 @@ void CpuBackend::Store(const KvRows& kv, const float* cos_sin) {
   pool_->ParallelFor(kv.rows, row_size, [&](int64_t begin, int64_t end, int /*thread*/) {
     float rotated[kMaxHeadDim];
     for (int64_t r = begin; r < end; ++r) {
+      const int64_t from = kv.source == nullptr ? r : kv.source[r];
       const int32_t position = kv.positions[r];
       uint8_t* page = KvOwnPage(kv.tables[kv.table_of_row[r]], shape, position);
       for (int32_t h = 0; h < shape.kv_heads; ++h) {
-        const int64_t offset = r * row_size + static_cast<int64_t>(h) * shape.head_dim;
+        const int64_t offset = from * row_size + static_cast<int64_t>(h) * shape.head_dim;
         uint8_t* key = KvKey(page, shape, h, position, value_bytes);
         const float* k = kv.k + offset;
         if (cos_sin != nullptr) {

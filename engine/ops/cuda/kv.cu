@@ -55,7 +55,8 @@ LCKV_DEVICE void StoreKeyAndValue(const KvRows& kv, const float* cos_sin, int64_
   uint8_t* const page = KvOwnPage(kv.tables[kv.table_of_row[row]], shape, position);
   uint8_t* const key = KvKey(page, shape, head, position, ElementBytes(kv.dtype));
   uint8_t* const value = key + shape.value_offset_bytes;
-  const int64_t from = (row * shape.kv_heads + head) * shape.head_dim + i;
+  const int64_t source = kv.source == nullptr ? row : kv.source[row];
+  const int64_t from = (source * shape.kv_heads + head) * shape.head_dim + i;
   Pair k = {kv.k[from], kv.k[from + half]};
   if (cos_sin != nullptr) k = Rotated(cos_sin, position, half, i, k);
   StoreKv(key, kv.dtype, i, k.first);

@@ -41,9 +41,10 @@ void StoreRow(const KvRows& kv, const float* cos_sin, int64_t r) {
   const KvShape& shape = kv.shape;
   const int64_t element_bytes = BytesOf(kv.dtype, 1);
   uint8_t* page = KvOwnPage(kv.tables[kv.table_of_row[r]], shape, kv.positions[r]);
+  const int64_t from = kv.source == nullptr ? r : kv.source[r];
   std::vector<float> key_values(static_cast<size_t>(shape.head_dim));
   for (int32_t h = 0; h < shape.kv_heads; ++h) {
-    const int64_t row = (r * shape.kv_heads + h) * shape.head_dim;
+    const int64_t row = (from * shape.kv_heads + h) * shape.head_dim;
     uint8_t* key = KvKey(page, shape, h, kv.positions[r], element_bytes);
     std::copy_n(kv.k + row, shape.head_dim, key_values.data());
     if (cos_sin != nullptr) {

@@ -92,7 +92,7 @@ class ReferenceAttentionTest : public ReferenceOpsTest {
       const std::vector<float> v = {static_cast<float>(p), -static_cast<float>(p)};
       const int32_t row_table = 0;
       RopeAndStoreParams params;
-      params.kv = {k.data(), v.data(), &p, &row_table, &table_, kShape, DType::kF32, 1};
+      params.kv = {k.data(), v.data(), nullptr, &p, &row_table, &table_, kShape, DType::kF32, 1};
       backend_->RopeAndStore(params);
     }
   }
@@ -132,19 +132,22 @@ TEST_F(ReferenceAttentionTest, StoreKvFillsSlotsOfPages) {
 }
 
 TEST_F(ReferenceAttentionTest, KeysAreRotatedOnTheirWay) {
-  // Position p turns its pair by p right angles.
+  // Position p turns its pair by p right angles. Row 0 is row 1 of k and v, and the other way
+  // round.
   const std::vector<float> cos_sin = {1, 0, 0, 1, -1, 0, 0, -1};
-  const std::vector<float> k = {5, 6, 5, 6};
-  const std::vector<float> v = {7, 8, 9, 10};
+  const std::vector<float> k = {3, 4, 5, 6};
+  const std::vector<float> v = {9, 10, 7, 8};
+  const std::vector<int32_t> source = {1, 0};
   const std::vector<int32_t> positions = {1, 2};
   const std::vector<int32_t> tables = {0, 0};
   RopeAndStoreParams params;
   params.cos_sin = cos_sin.data();
-  params.kv = {k.data(), v.data(), positions.data(), tables.data(),
-               &table_,  kShape,   DType::kF32,      2};
+  params.kv = {k.data(),         v.data(),      source.data(),
+               positions.data(), tables.data(), &table_,
+               kShape,           DType::kF32,   2};
   backend_->RopeAndStore(params);
   EXPECT_THAT(memory_[0], ElementsAre(0, 1, -6, 5, 0, 0, 7, 8));
-  EXPECT_THAT(memory_[1], ElementsAre(-5, -6, 30, 1, 9, 10, 3, -3));
+  EXPECT_THAT(memory_[1], ElementsAre(-3, -4, 30, 1, 9, 10, 3, -3));
 }
 
 TEST_F(ReferenceAttentionTest, AveragesWhatIsVisible) {

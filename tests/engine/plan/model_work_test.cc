@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/strings/substitute.h"
 #include "engine/ops/backend.h"
@@ -115,6 +116,35 @@ TEST(ModelWorkTest, DecodeStep) {
   const int weights = 4 * 1088 + 3 * 128 + 160;
   EXPECT_EQ(work.device_bytes, weights + 3 * ((6 + 5 + 6 + 6) * 16 + 48));
   EXPECT_EQ(work.host_link_bytes, 1216);
+}
+
+// Layer 0's K and V, 4 float32 each, are looked up: no product, no weights.
+TEST(ModelWorkTest, ATableOfLayer0) {
+  const ModelConfig config = Small("0_2_2_3", 4);
+  const PageLayout layout = *MakePageLayout(config, DType::kBf16, 64);
+  const ModelSize without = SizeOf(config, WeightFormat::kBf16, 100);
+  ModelSize size = without;
+  size.layer0_table_bytes = Layer0TableBytes(config);
+  EXPECT_EQ(size.weight_bytes() - without.weight_bytes(), 10 * 32);
+  const auto differences = [&](int device_layers) {
+    const ModelWork::Options options = {
+        .passes = 4, .step_tokens = 5, .device_layers = device_layers};
+    const ModelWork plain(&config, &layout, without, options);
+    const ModelWork table(&config, &layout, size, options);
+    std::vector<double> all;
+    const auto add = [&](const Work& a, const Work& b) {
+      all.push_back(a.linear_flops - b.linear_flops);
+      all.push_back(a.device_bytes - b.device_bytes);
+      all.push_back(a.host_link_bytes - b.host_link_bytes);
+    };
+    add(plain.DecodeStep(3, 5), table.DecodeStep(3, 5));
+    add(plain.Encode(2, 6), table.Encode(2, 6));
+    return all;
+  };
+  // Twelve rows are three steps.
+  EXPECT_THAT(differences(4), ::testing::ElementsAre(3 * 2 * 64, 128 - 3 * 32, 0,  //
+                                                     12 * 2 * 64, 3 * 128 - 12 * 32, 0));
+  EXPECT_THAT(differences(0), ::testing::Each(0)) << "what streams comes whole";
 }
 
 TEST(ModelWorkTest, SharedKvIsReadOnce) {

@@ -54,6 +54,26 @@ TEST(PlanTest, MemoryOf7BOnAnA100) {
   EXPECT_EQ(w2.hot_sessions, 352);
 }
 
+// 32,000 ids of 2 * 4,096 float32: 9% of the weights of w=2. With 4 KV heads instead of
+// 32: 1.2%.
+TEST(PlanTest, ATableOfLayer0IsAWeight) {
+  constexpr int64_t kBytes = int64_t{32'000} * 2 * 4096 * 4;
+  PlanRequest request = Session(2048, 2048);
+  const auto weights = [&](const ModelConfig& config, Layer0Table table) {
+    request.layer0_table = table;
+    const auto plan = MakePlan(config, Device("a100"), request);
+    EXPECT_OK(plan);
+    EXPECT_EQ(plan->memory.weight_bytes, plan->weight_bytes);
+    return plan->weight_bytes;
+  };
+  ModelConfig config = Paper("7B", 2);
+  const int64_t without = weights(config, Layer0Table::kOff);
+  EXPECT_EQ(weights(config, Layer0Table::kAuto), without);
+  EXPECT_EQ(weights(config, Layer0Table::kOn), without + kBytes);
+  config.num_kv_heads = 4;
+  EXPECT_EQ(weights(config, Layer0Table::kAuto), weights(config, Layer0Table::kOff) + kBytes / 8);
+}
+
 TEST(PlanTest, PagesAreTheEngines) {
   for (const int tokens_per_page : {16, 64, 128}) {
     for (const DType dtype : {DType::kBf16, DType::kF32}) {
