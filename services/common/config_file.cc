@@ -15,10 +15,15 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 
 namespace lckv {
 namespace {
+
+// Follows the file's text as a comment. The parser ends an open quote at the end of the file: then
+// this is in the value.
+constexpr absl::string_view kEndMark = "# end of the configuration file";
 
 // Collects a flat mapping from the parser's events. No event expands an alias, so the work is
 // bounded by the file's length.
@@ -49,6 +54,10 @@ class FlatMapping : public YAML::EventHandler {
   void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
                 const std::string& value) override {
     if (!TakesNode(mark, tag, anchor)) return;
+    if (absl::EndsWith(value, kEndMark)) {
+      Error(mark, "not YAML: a quote that is never closed");
+      return SkipNode();
+    }
     if (depth_ == 0) return NotAMapping(mark);
     if (depth_ == 2) {
       if (value.empty()) return Error(mark, absl::StrCat("'", key_, "' has an empty element"));
@@ -215,7 +224,7 @@ ConfigFile ParseConfigFile(absl::string_view text, absl::string_view name) {
   if (!CheckIsText(text, name, &file)) return file;
   FlatMapping mapping(name, &file);
   try {
-    std::istringstream stream{std::string(text)};
+    std::istringstream stream(absl::StrCat(text, "\n", kEndMark));
     YAML::Parser parser(stream);
     if (!parser.HandleNextDocument(mapping)) return file;
     if (parser.HandleNextDocument(mapping)) {

@@ -21,8 +21,8 @@ constexpr int kMaxReceiveBytes = 8 << 20;
 constexpr int kMaxStreamsPerConnection = 256;
 
 absl::Status CheckAddresses(const GatewayOptions& options) {
-  if (options.workers.addresses.empty()) {
-    return absl::InvalidArgumentError("no worker address is given");
+  if (options.workers.addresses.empty() && options.discovery.service.empty()) {
+    return absl::InvalidArgumentError("neither a worker's address nor their service is given");
   }
   for (const std::string& address : options.workers.addresses) {
     LCKV_RETURN_IF_ERROR(ParseListenAddress(address).status());
@@ -30,11 +30,22 @@ absl::Status CheckAddresses(const GatewayOptions& options) {
   return Annotate(ParseListenAddress(options.cache_node).status(), "cache node");
 }
 
+WorkerDirectoryOptions DirectoryOptions(const GatewayOptions& options) {
+  WorkerDirectoryOptions workers = options.workers;
+  workers.follows = !options.discovery.service.empty();
+  return workers;
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Gateway>> Gateway::Start(const GatewayOptions& options) {
   LCKV_RETURN_IF_ERROR(CheckAddresses(options));
   std::unique_ptr<Gateway> gateway(new Gateway(options));
+  if (!options.discovery.service.empty()) {
+    LCKV_ASSIGN_OR_RETURN(gateway->discovery_,
+                          WorkerDiscovery::Start(options.discovery, &gateway->directory_,
+                                                 &gateway->metrics_.worker_lookup_failures));
+  }
   if (!options.metrics_listen.empty()) {
     LCKV_ASSIGN_OR_RETURN(
         gateway->metrics_server_,
@@ -53,7 +64,7 @@ absl::StatusOr<std::unique_ptr<Gateway>> Gateway::Start(const GatewayOptions& op
 
 Gateway::Gateway(const GatewayOptions& options)
     : options_(options),
-      directory_(options.workers),
+      directory_(DirectoryOptions(options)),
       stalls_(&directory_.table(), options.stall_timeout),
       admission_(options.max_concurrent_turns),
       sessions_(v1::Cache::NewStub(MakeChannel(options.cache_node)), &directory_,

@@ -18,6 +18,7 @@
 #include "services/gateway/session_api.h"
 #include "services/gateway/stall_monitor.h"
 #include "services/gateway/worker_directory.h"
+#include "services/gateway/worker_discovery.h"
 
 namespace lckv::gateway {
 
@@ -25,7 +26,8 @@ struct GatewayOptions {
   std::string listen = "127.0.0.1:8080";
   std::string metrics_listen = "127.0.0.1:0";  // empty: no metrics port
   std::string cache_node;                      // host:port
-  WorkerDirectoryOptions workers;
+  WorkerDirectoryOptions workers;  // addresses may be empty when `discovery` has a service
+  WorkerDiscoveryOptions discovery;
   InferenceServiceOptions service;
   RelayLimits relay;
   // A stream without a frame for this long, from a worker without reports, is moved elsewhere.
@@ -68,6 +70,7 @@ class Gateway {
   const GatewayOptions options_;
   GatewayMetrics metrics_;
   WorkerDirectory directory_;
+  std::unique_ptr<WorkerDiscovery> discovery_;  // null: every worker is named by a flag
   StallMonitor stalls_;
   Admission admission_;
   SessionApi sessions_;

@@ -24,7 +24,10 @@ GatewayMetrics::GatewayMetrics()
       continuations(registry_.AddCounter("lckv_gateway_continuations_total",
                                          "Times a broken stream went on on another worker.")),
       generated_tokens(registry_.AddCounter("lckv_gateway_generated_tokens_total",
-                                            "Generated tokens relayed to clients.")) {
+                                            "Generated tokens relayed to clients.")),
+      worker_lookup_failures(
+          registry_.AddCounter("lckv_gateway_worker_lookup_failures_total",
+                               "Look-ups of --worker-service that brought no addresses.")) {
   for (int i = 0; i < kWorkerStates; ++i) {
     const absl::string_view state = WorkerStateName(static_cast<WorkerState>(i));
     workers_[i] = &registry_.AddGauge("lckv_gateway_workers", "Workers by state.",

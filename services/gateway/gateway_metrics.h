@@ -35,6 +35,7 @@ class GatewayMetrics {
   prometheus::Histogram& turn_duration;
   prometheus::Counter& continuations;
   prometheus::Counter& generated_tokens;
+  prometheus::Counter& worker_lookup_failures;
 };
 
 }  // namespace lckv::gateway

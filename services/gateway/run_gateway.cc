@@ -1,5 +1,6 @@
 #include <CLI/CLI.hpp>
 #include <string>
+#include <vector>
 
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
@@ -13,6 +14,7 @@ namespace lckv::gateway {
 namespace {
 
 constexpr absl::Duration kWaitForWorkers = absl::Seconds(2);
+constexpr absl::Duration kMinResolveInterval = absl::Milliseconds(100);
 
 void AddFlags(CLI::App& app, GatewayOptions* options) {
   app.add_option("--listen", options->listen, "host:port of the API; port 0 takes a free one")
@@ -23,8 +25,12 @@ void AddFlags(CLI::App& app, GatewayOptions* options) {
       ->check(CheckAddressOrEmpty)
       ->capture_default_str();
   app.add_option("--worker", options->workers.addresses, "host:port of a worker; repeat for each")
-      ->required()
       ->check(CheckAddress);
+  app.add_option("--worker-service", options->discovery.service,
+                 "host:port; every address of the host is a worker's, as of a headless service")
+      ->check(CheckAddressOrEmpty);
+  AddDurationFlag(app, "--worker-resolve-interval", &options->discovery.interval,
+                  "time between two look-ups of --worker-service");
   app.add_option("--cache-node", options->cache_node, "host:port of the cache node")
       ->required()
       ->check(CheckAddress);
@@ -53,6 +59,17 @@ void AddFlags(CLI::App& app, GatewayOptions* options) {
   AddLogLevelFlag(app, &options->log_level);
 }
 
+std::vector<ConfigProblem> CheckTogether(const GatewayOptions& options) {
+  std::vector<ConfigProblem> problems;
+  if (options.workers.addresses.empty() && options.discovery.service.empty()) {
+    problems.push_back({"worker", "want --worker, --worker-service, or both"});
+  }
+  if (options.discovery.interval < kMinResolveInterval) {
+    problems.push_back({"worker-resolve-interval", "want 100ms at least"});
+  }
+  return problems;
+}
+
 }  // namespace
 
 int RunGateway(int argc, char** argv) {
@@ -62,7 +79,10 @@ int RunGateway(int argc, char** argv) {
                "gateway");
   AddFlags(app, &options);
   SetLogService("gateway");
-  if (const auto exit_status = ReadConfig(app, argc, argv)) return *exit_status;
+  if (const auto exit_status =
+          ReadConfig(app, argc, argv, [&options] { return CheckTogether(options); })) {
+    return *exit_status;
+  }
   SetLogLevel(options.log_level);
   absl::StatusOr<std::unique_ptr<Gateway>> gateway = Gateway::Start(options);
   if (!gateway.ok()) {

@@ -11,63 +11,112 @@
 namespace lckv::gateway {
 
 WorkerDirectory::WorkerDirectory(const WorkerDirectoryOptions& options, Clock* clock)
-    : options_(options),
-      table_(options.addresses.size(), options.suspect_after, clock),
-      peers_(options.addresses.size()) {
-  for (size_t i = 0; i < peers_.size(); ++i) {
-    peers_[i].address = options_.addresses[i];
-    peers_[i].stub = v1::Worker::NewStub(MakeChannel(peers_[i].address));
-  }
-  for (size_t i = 0; i < peers_.size(); ++i) {
-    peers_[i].listener = std::thread([this, i] { Listen(i); });
-  }
+    : options_(options), table_(0, options.suspect_after, clock) {
+  for (const std::string& address : options_.addresses) Add(address, /*fixed=*/true);
 }
 
 WorkerDirectory::~WorkerDirectory() {
+  std::map<size_t, std::unique_ptr<Peer>> peers;
   {
     MutexLock lock(mu_);
-    stopping_ = true;
-    for (Peer& peer : peers_) {
-      if (peer.call != nullptr) peer.call->TryCancel();
-    }
+    peers.swap(peers_);
+    for (auto& [number, peer] : peers) StopLocked(*peer);
   }
   changed_.NotifyAll();
-  for (Peer& peer : peers_) peer.listener.join();
+  for (auto& [number, peer] : peers) peer->listener.join();
+}
+
+void WorkerDirectory::Follow(const std::vector<std::string>& addresses) {
+  const WorkerChanges changes = DecideWorkerChanges(Known(), addresses, kMaxWorkers);
+  for (const size_t number : changes.remove) Remove(number);
+  for (const std::string& address : changes.add) Add(address, /*fixed=*/false);
+  if (changes.left_out > 0) {
+    LogWarning("more workers than a gateway takes",
+               {{"limit", kMaxWorkers}, {"left_out", changes.left_out}});
+  }
+  MutexLock lock(mu_);
+  followed_ = true;
+  changed_.NotifyAll();
+}
+
+void WorkerDirectory::Add(const std::string& address, bool fixed) {
+  auto peer = std::make_unique<Peer>();
+  peer->number = table_.Add();
+  peer->address = address;
+  peer->fixed = fixed;
+  peer->stub = v1::Worker::NewStub(MakeChannel(address));
+  if (!fixed) LogInfo("worker found", {{"address", address}});
+  MutexLock lock(mu_);
+  Peer& added = *peer;
+  peers_.emplace(added.number, std::move(peer));
+  added.listener = std::thread([this, &added] { Listen(added); });
+}
+
+void WorkerDirectory::Remove(size_t number) {
+  std::unique_ptr<Peer> peer;
+  {
+    MutexLock lock(mu_);
+    const auto found = peers_.find(number);
+    if (found == peers_.end() || found->second->connected) return;
+    peer = std::move(found->second);
+    peers_.erase(found);
+    StopLocked(*peer);
+  }
+  changed_.NotifyAll();
+  peer->listener.join();
+  table_.Remove(number);
+  LogInfo("worker forgotten", {{"address", peer->address}});
+}
+
+std::vector<KnownWorker> WorkerDirectory::Known() const {
+  MutexLock lock(mu_);
+  std::vector<KnownWorker> known;
+  known.reserve(peers_.size());
+  for (const auto& [number, peer] : peers_) {
+    known.push_back({number, peer->address, peer->fixed, peer->connected});
+  }
+  return known;
+}
+
+void WorkerDirectory::StopLocked(Peer& peer) {
+  peer.stopping = true;
+  if (peer.call != nullptr) peer.call->TryCancel();
 }
 
 std::shared_ptr<v1::Worker::Stub> WorkerDirectory::StubOf(absl::string_view worker_id) const {
   const std::optional<size_t> index = table_.IndexOf(worker_id);
-  return index.has_value() ? peers_[*index].stub : nullptr;
+  if (!index.has_value()) return nullptr;
+  MutexLock lock(mu_);
+  // It may have been removed in between.
+  const auto found = peers_.find(*index);
+  return found == peers_.end() ? nullptr : found->second->stub;
 }
 
 bool WorkerDirectory::WaitForReports(absl::Time deadline) {
   MutexLock lock(mu_);
-  const auto all_reported = [this] {
-    return std::all_of(peers_.begin(), peers_.end(),
-                       [](const Peer& peer) { return peer.reported; });
-  };
-  while (!all_reported()) {
+  while (true) {
+    bool all_reported = followed_ || !options_.follows;
+    for (const auto& [number, peer] : peers_) all_reported &= peer->reported;
+    if (all_reported) return true;
     const absl::Duration left = deadline - absl::Now();
     if (left <= absl::ZeroDuration()) return false;
     changed_.WaitWithTimeout(mu_, left);
   }
-  return true;
 }
 
-void WorkerDirectory::Listen(size_t index) {
+void WorkerDirectory::Listen(Peer& peer) {
   absl::Duration backoff = options_.reconnect_min;
   do {
-    const int reports = ReadReports(index);
+    const int reports = ReadReports(peer);
     backoff = reports > 0 ? options_.reconnect_min : std::min(2 * backoff, options_.reconnect_max);
-  } while (Sleep(backoff));
+  } while (Sleep(peer, backoff));
 }
 
-int WorkerDirectory::ReadReports(size_t index) {
-  Peer& peer = peers_[index];
+int WorkerDirectory::ReadReports(Peer& peer) {
   grpc::ClientContext context;
   {
     MutexLock lock(mu_);
-    if (stopping_) return 0;
+    if (peer.stopping) return 0;
     peer.call = &context;
   }
   v1::LoadRequest request;
@@ -77,33 +126,35 @@ int WorkerDirectory::ReadReports(size_t index) {
   v1::LoadReport report;
   int reports = 0;
   while (stream->Read(&report)) {
-    table_.Apply(index, report);
-    if (++reports == 1) NoteFirstReport(index, report);
+    table_.Apply(peer.number, report);
+    if (++reports == 1) NoteFirstReport(peer, report);
   }
   const grpc::Status status = stream->Finish();
-  table_.MarkBroken(index);
+  table_.MarkBroken(peer.number);
   MutexLock lock(mu_);
   peer.call = nullptr;
-  if (reports > 0 && !stopping_) {
+  peer.connected = false;
+  if (reports > 0 && !peer.stopping) {
     LogWarning("worker lost", {{"address", peer.address}, {"status", status.error_message()}});
   }
   return reports;
 }
 
-void WorkerDirectory::NoteFirstReport(size_t index, const v1::LoadReport& report) {
+void WorkerDirectory::NoteFirstReport(Peer& peer, const v1::LoadReport& report) {
   LogInfo("worker connected", {{"worker", report.worker_id()},
-                               {"address", peers_[index].address},
+                               {"address", peer.address},
                                {"numerics_class", report.numerics_class()},
                                {"fingerprint", absl::BytesToHexString(report.fingerprint())}});
   MutexLock lock(mu_);
-  peers_[index].reported = true;
+  peer.connected = true;
+  peer.reported = true;
   changed_.NotifyAll();
 }
 
-bool WorkerDirectory::Sleep(absl::Duration duration) {
+bool WorkerDirectory::Sleep(const Peer& peer, absl::Duration duration) {
   MutexLock lock(mu_);
   const absl::Time end = absl::Now() + duration;
-  while (!stopping_) {
+  while (!peer.stopping) {
     const absl::Duration left = end - absl::Now();
     if (left <= absl::ZeroDuration()) return true;
     changed_.WaitWithTimeout(mu_, left);

@@ -14,12 +14,25 @@ std::string Key(absl::string_view tenant, absl::string_view session_id) {
 }  // namespace
 
 WorkerTable::WorkerTable(size_t workers, absl::Duration suspect_after, Clock* clock)
-    : suspect_after_(suspect_after), clock_(clock), workers_(workers) {}
+    : suspect_after_(suspect_after), clock_(clock) {
+  for (size_t i = 0; i < workers; ++i) Add();
+}
+
+size_t WorkerTable::Add() {
+  MutexLock lock(mu_);
+  workers_.try_emplace(next_);
+  return next_++;
+}
+
+void WorkerTable::Remove(size_t index) {
+  MutexLock lock(mu_);
+  ClearHotLocked(index);
+  workers_.erase(index);
+}
 
 void WorkerTable::Apply(size_t index, const v1::LoadReport& report) {
   MutexLock lock(mu_);
-  LCKV_CHECK(index < workers_.size());
-  Worker& worker = workers_[index];
+  Worker& worker = WorkerLocked(index);
   if (report.full_list() || report.worker_id() != worker.report.worker_id()) ClearHotLocked(index);
   for (const v1::SessionKey& key : report.dropped_sessions()) {
     DropHotLocked(index, Key(key.tenant(), key.session_id()));
@@ -35,14 +48,13 @@ void WorkerTable::Apply(size_t index, const v1::LoadReport& report) {
 
 void WorkerTable::MarkBroken(size_t index) {
   MutexLock lock(mu_);
-  LCKV_CHECK(index < workers_.size());
   ClearHotLocked(index);
-  workers_[index].connected = false;
+  WorkerLocked(index).connected = false;
 }
 
 void WorkerTable::NoteAssigned(absl::string_view worker_id) {
   MutexLock lock(mu_);
-  if (const auto index = IndexLocked(worker_id)) ++workers_[*index].assigned;
+  if (const auto index = IndexLocked(worker_id)) ++WorkerLocked(*index).assigned;
 }
 
 Placement WorkerTable::PlacementOf(absl::string_view tenant, absl::string_view session_id) const {
@@ -50,7 +62,7 @@ Placement WorkerTable::PlacementOf(absl::string_view tenant, absl::string_view s
   Placement placement;
   placement.holder = HolderLocked(Key(tenant, session_id));
   placement.workers.reserve(workers_.size());
-  for (const Worker& worker : workers_) {
+  for (const auto& [index, worker] : workers_) {
     const v1::LoadReport& report = worker.report;
     WorkerView& view = placement.workers.emplace_back();
     view.id = report.worker_id();
@@ -71,7 +83,7 @@ std::string WorkerTable::HolderOf(absl::string_view tenant, absl::string_view se
 WorkerState WorkerTable::StateOf(absl::string_view worker_id) const {
   MutexLock lock(mu_);
   const auto index = IndexLocked(worker_id);
-  return index.has_value() ? StateLocked(workers_[*index]) : WorkerState::kDead;
+  return index.has_value() ? StateLocked(workers_.at(*index)) : WorkerState::kDead;
 }
 
 std::optional<size_t> WorkerTable::IndexOf(absl::string_view worker_id) const {
@@ -82,8 +94,14 @@ std::optional<size_t> WorkerTable::IndexOf(absl::string_view worker_id) const {
 std::array<int, kWorkerStates> WorkerTable::CountByState() const {
   MutexLock lock(mu_);
   std::array<int, kWorkerStates> counts{};
-  for (const Worker& worker : workers_) ++counts[static_cast<size_t>(StateLocked(worker))];
+  for (const auto& [index, worker] : workers_) ++counts[static_cast<size_t>(StateLocked(worker))];
   return counts;
+}
+
+WorkerTable::Worker& WorkerTable::WorkerLocked(size_t index) {
+  const auto found = workers_.find(index);
+  LCKV_CHECK(found != workers_.end());
+  return found->second;
 }
 
 WorkerState WorkerTable::StateLocked(const Worker& worker) const {
@@ -103,16 +121,16 @@ WorkerState WorkerTable::StateLocked(const Worker& worker) const {
 std::optional<size_t> WorkerTable::IndexLocked(absl::string_view worker_id) const {
   std::optional<size_t> found;
   if (worker_id.empty()) return found;
-  for (size_t i = 0; i < workers_.size(); ++i) {
-    if (workers_[i].report.worker_id() != worker_id) continue;
-    if (workers_[i].connected) return i;
-    found = i;
+  for (const auto& [index, worker] : workers_) {
+    if (worker.report.worker_id() != worker_id) continue;
+    if (worker.connected) return index;
+    found = index;
   }
   return found;
 }
 
 void WorkerTable::AddHotLocked(size_t index, const v1::SessionKey& session) {
-  Worker& worker = workers_[index];
+  Worker& worker = WorkerLocked(index);
   if (worker.hot.size() >= kMaxHotSessions) return;
   const std::string key = Key(session.tenant(), session.session_id());
   worker.hot.insert(key);
@@ -120,22 +138,23 @@ void WorkerTable::AddHotLocked(size_t index, const v1::SessionKey& session) {
 }
 
 void WorkerTable::DropHotLocked(size_t index, const std::string& key) {
-  workers_[index].hot.erase(key);
+  WorkerLocked(index).hot.erase(key);
   const auto holder = holders_.find(key);
   if (holder != holders_.end() && holder->second == index) holders_.erase(holder);
 }
 
 void WorkerTable::ClearHotLocked(size_t index) {
-  for (const std::string& key : workers_[index].hot) {
+  Worker& worker = WorkerLocked(index);
+  for (const std::string& key : worker.hot) {
     const auto holder = holders_.find(key);
     if (holder != holders_.end() && holder->second == index) holders_.erase(holder);
   }
-  workers_[index].hot.clear();
+  worker.hot.clear();
 }
 
 std::string WorkerTable::HolderLocked(const std::string& key) const {
   const auto holder = holders_.find(key);
-  return holder == holders_.end() ? std::string() : workers_[holder->second].report.worker_id();
+  return holder == holders_.end() ? std::string() : workers_.at(holder->second).report.worker_id();
 }
 
 }  // namespace lckv::gateway

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstddef>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -17,16 +18,21 @@
 
 namespace lckv::gateway {
 
-// What is known of a fixed list of workers, from their load reports alone: state, load, and which
-// sessions are hot where. A worker without a report for `suspect_after` is suspect. Of each worker
-// at most kMaxHotSessions are remembered: for the others a turn finds its holder by the answer
-// LEASE_HELD. Thread-safe.
+// What is known of the workers, from their load reports alone: state, load, and which sessions are
+// hot where. Workers have numbers, which are not used again. A worker without a report for
+// `suspect_after` is suspect. Of each worker at most kMaxHotSessions are remembered: for the others
+// a turn finds its holder by the answer LEASE_HELD. Thread-safe.
 class WorkerTable {
  public:
   static constexpr size_t kMaxHotSessions = 1 << 20;
 
+  // Has workers 0 to `workers` - 1.
   WorkerTable(size_t workers, absl::Duration suspect_after, Clock* clock);
 
+  // The number of a new worker, dead until its first report.
+  size_t Add();
+  // REQUIRES: no call for this number afterwards.
+  void Remove(size_t index);
   // A report of the worker with number `index`.
   void Apply(size_t index, const v1::LoadReport& report);
   // Its load stream broke: dead, and nothing is hot there any more.
@@ -53,6 +59,7 @@ class WorkerTable {
     absl::flat_hash_set<std::string> hot;
   };
 
+  Worker& WorkerLocked(size_t index) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   WorkerState StateLocked(const Worker& worker) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   std::optional<size_t> IndexLocked(absl::string_view worker_id) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -64,9 +71,11 @@ class WorkerTable {
   const absl::Duration suspect_after_;
   Clock* const clock_;
   mutable Mutex mu_;
-  std::vector<Worker> workers_ ABSL_GUARDED_BY(mu_);
+  // By number. No more than a thousand or so: those with some id are found by looking at each.
+  std::map<size_t, Worker> workers_ ABSL_GUARDED_BY(mu_);
+  size_t next_ ABSL_GUARDED_BY(mu_) = 0;
   // Session -> number of the worker that claimed it last. Invariant: holders_[k] == i implies that
-  // workers_[i].hot contains k.
+  // workers_ has i and workers_[i].hot contains k.
   absl::flat_hash_map<std::string, size_t> holders_ ABSL_GUARDED_BY(mu_);
 };
 

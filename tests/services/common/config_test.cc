@@ -146,7 +146,7 @@ TEST_F(ConfigTest, EveryKindOfValueInEveryLayer) {
   EXPECT_EQ(options_.peer, "e:5");
   EXPECT_FALSE(options_.reflection);
 
-  ASSERT_EQ(Read({"--worker", "x:1", "--worker=y:2", "--reflection", "--model="}), std::nullopt);
+  ASSERT_EQ(Read({"--worker", "x:1", "--worker=y:2", "--reflection", "--model", ""}), std::nullopt);
   EXPECT_THAT(options_.workers, ElementsAre("x:1", "y:2"));
   EXPECT_TRUE(options_.reflection);
   EXPECT_EQ(options_.model, "");

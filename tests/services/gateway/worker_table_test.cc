@@ -163,5 +163,29 @@ TEST_F(WorkerTableTest, AWorkerThatMovedIsFoundWhereItIsConnected) {
   EXPECT_EQ(table_.StateOf("a"), WorkerState::kReady);
 }
 
+TEST_F(WorkerTableTest, WorkersComeAndGo) {
+  v1::LoadReport report = Report("a");
+  report.add_hot_sessions()->set_tenant("default");
+  report.mutable_hot_sessions(0)->set_session_id("s");
+  table_.Apply(0, report);
+  table_.Apply(1, Report("b"));
+  EXPECT_EQ(table_.Add(), 2u);
+  table_.Apply(2, Report("c"));
+  table_.Remove(0);
+  EXPECT_EQ(table_.IndexOf("a"), std::nullopt);
+  EXPECT_EQ(table_.StateOf("a"), WorkerState::kDead);
+  EXPECT_EQ(table_.HolderOf("default", "s"), "");
+  EXPECT_EQ(table_.IndexOf("b"), 1u);
+  EXPECT_EQ(table_.IndexOf("c"), 2u);
+  const Placement placement = table_.PlacementOf("default", "s");
+  ASSERT_EQ(placement.workers.size(), 2u);
+  EXPECT_EQ(placement.workers[0].id, "b");
+  EXPECT_EQ(placement.workers[1].id, "c");
+  EXPECT_EQ(table_.CountByState()[static_cast<size_t>(WorkerState::kReady)], 2);
+  EXPECT_EQ(table_.CountByState()[static_cast<size_t>(WorkerState::kDead)], 0);
+  // Numbers are not used again: a late report cannot be another worker's.
+  EXPECT_EQ(table_.Add(), 3u);
+}
+
 }  // namespace
 }  // namespace lckv::gateway
