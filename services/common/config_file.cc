@@ -21,9 +21,9 @@
 namespace lckv {
 namespace {
 
-// Follows the file's text as a comment. The parser ends an open quote at the end of the file: then
-// this is in the value.
-constexpr absl::string_view kEndMark = "# end of the configuration file";
+// Follows the file's text, a comment: without it the parser ends a quote that is open at the end of
+// the last line, and takes all that is left for its text.
+constexpr absl::string_view kEnd = "\n# end";
 
 // Collects a flat mapping from the parser's events. No event expands an alias, so the work is
 // bounded by the file's length.
@@ -54,10 +54,6 @@ class FlatMapping : public YAML::EventHandler {
   void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
                 const std::string& value) override {
     if (!TakesNode(mark, tag, anchor)) return;
-    if (absl::EndsWith(value, kEndMark)) {
-      Error(mark, "not YAML: a quote that is never closed");
-      return SkipNode();
-    }
     if (depth_ == 0) return NotAMapping(mark);
     if (depth_ == 2) {
       if (value.empty()) return Error(mark, absl::StrCat("'", key_, "' has an empty element"));
@@ -224,14 +220,18 @@ ConfigFile ParseConfigFile(absl::string_view text, absl::string_view name) {
   if (!CheckIsText(text, name, &file)) return file;
   FlatMapping mapping(name, &file);
   try {
-    std::istringstream stream(absl::StrCat(text, "\n", kEndMark));
+    std::istringstream stream(absl::StrCat(text, kEnd));
     YAML::Parser parser(stream);
     if (!parser.HandleNextDocument(mapping)) return file;
     if (parser.HandleNextDocument(mapping)) {
       file.errors.push_back({std::string(name), "want one YAML document, not several"});
     }
   } catch (const YAML::Exception& error) {
-    mapping.Error(error.mark, absl::StrCat("not YAML: ", error.msg));
+    YAML::Mark mark = error.mark;
+    const auto lines = std::count(text.begin(), text.end(), '\n');
+    const auto last = lines - (absl::EndsWith(text, "\n") ? 1 : 0);
+    mark.line = std::min(mark.line, static_cast<int>(last));
+    mapping.Error(mark, absl::StrCat("not YAML: ", error.msg));
   }
   return file;
 }

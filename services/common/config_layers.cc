@@ -18,6 +18,8 @@ namespace lckv {
 namespace {
 
 constexpr absl::string_view kVariablePrefix = "LCKV_";
+// Read by the client commands, and one letter away from a key of the gateway.
+constexpr absl::string_view kClientKeyVariable = "LCKV_API_KEY";
 
 // Every name of every key.
 std::vector<std::string> KeyNames(const CLI::App& app) {
@@ -135,7 +137,7 @@ void ConfigLayers::ApplyEnvironment(const std::vector<std::string>& environment)
   std::vector<std::string> names = KeyNames(*app_);
   std::transform(names.begin(), names.end(), names.begin(), VariableOf);
   for (const auto& [variable, value] : values) {
-    if (DescribesKubernetesService(variable)) continue;
+    if (variable == kClientKeyVariable || DescribesKubernetesService(variable)) continue;
     // Compared without the prefix, which would make every short name look alike.
     std::vector<std::string> ends;
     for (const std::string& name : names) ends.push_back(name.substr(kVariablePrefix.size()));

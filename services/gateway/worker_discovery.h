@@ -1,5 +1,7 @@
 #pragma once
 
+#include <prometheus/counter.h>
+
 #include <memory>
 #include <string>
 #include <thread>
@@ -8,7 +10,6 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/mutex.h"
-#include "prometheus/counter.h"
 #include "services/common/listen_address.h"
 #include "services/gateway/host_resolver.h"
 #include "services/gateway/worker_directory.h"

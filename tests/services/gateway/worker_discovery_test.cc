@@ -30,9 +30,14 @@ class FakeResolver final : public HostResolver {
     asked_ = absl::StrCat(name.host, ":", name.port);
     return answer_;
   }
-  void Set(absl::StatusOr<std::vector<std::string>> answer) {
+  void Set(const std::vector<std::string>& addresses) {
     MutexLock lock(mu_);
-    answer_ = std::move(answer);
+    answer_ = addresses;
+    calls_ = 0;
+  }
+  void Fail(const absl::Status& status) {
+    MutexLock lock(mu_);
+    answer_ = status;
     calls_ = 0;
   }
   // True once the answer in force was asked for `count` times.
@@ -79,13 +84,13 @@ class WorkerDiscoveryTest : public GatewayFixture {
 
 TEST_F(WorkerDiscoveryTest, TurnsRunOnWorkersThatAreFound) {
   FakeWorker& a = AddUnnamed("a");
-  resolver_.Set({{a.address()}});
+  resolver_.Set({a.address()});
   StartGateway();
   EXPECT_EQ(resolver_.asked(), "workers.lckv:8081");
   EXPECT_EQ(Generate(Request("s", 5)).tokens, Tokens(5));
 
   FakeWorker& b = AddUnnamed("b");
-  resolver_.Set({{a.address(), b.address()}});
+  resolver_.Set({a.address(), b.address()});
   ASSERT_TRUE(Becomes("b", WorkerState::kReady));
   a.SetState(v1::LoadReport::DRAINING);
   ASSERT_TRUE(Becomes("a", WorkerState::kDraining));
@@ -96,10 +101,10 @@ TEST_F(WorkerDiscoveryTest, TurnsRunOnWorkersThatAreFound) {
 TEST_F(WorkerDiscoveryTest, AWorkerStaysWhileItIsNamedOrConnected) {
   FakeWorker& a = AddUnnamed("a");
   FakeWorker& b = AddUnnamed("b");
-  resolver_.Set({{a.address(), b.address()}});
+  resolver_.Set({a.address(), b.address()});
   StartGateway();
   // Not named any more, as a draining worker is: it has turns to finish.
-  resolver_.Set({{a.address()}});
+  resolver_.Set({a.address()});
   ASSERT_TRUE(resolver_.WasAsked(3));
   EXPECT_EQ(StateOf("b"), WorkerState::kReady);
   b.Kill();
@@ -108,7 +113,7 @@ TEST_F(WorkerDiscoveryTest, AWorkerStaysWhileItIsNamedOrConnected) {
   // Named and dead: its process starts again at the same address.
   a.Kill();
   ASSERT_TRUE(Becomes("a", WorkerState::kDead));
-  resolver_.Set({{a.address()}});
+  resolver_.Set({a.address()});
   ASSERT_TRUE(resolver_.WasAsked(3));
   EXPECT_TRUE(IsKnown("a"));
   a.Restart();
@@ -117,12 +122,12 @@ TEST_F(WorkerDiscoveryTest, AWorkerStaysWhileItIsNamedOrConnected) {
 
 TEST_F(WorkerDiscoveryTest, AFailedLookUpChangesNothing) {
   FakeWorker& a = AddUnnamed("a");
-  resolver_.Set({{a.address()}});
+  resolver_.Set({a.address()});
   StartGateway();
   EXPECT_EQ(gateway_->metrics().worker_lookup_failures.Value(), 0);
   a.Kill();
   ASSERT_TRUE(Becomes("a", WorkerState::kDead));
-  resolver_.Set(absl::UnavailableError("no DNS"));
+  resolver_.Fail(absl::UnavailableError("no DNS"));
   ASSERT_TRUE(resolver_.WasAsked(3));
   EXPECT_TRUE(IsKnown("a"));
   EXPECT_GE(gateway_->metrics().worker_lookup_failures.Value(), 2);
@@ -134,12 +139,12 @@ TEST_F(WorkerDiscoveryTest, WorkersNamedByFlagsStay) {
   FakeWorker& a = AddWorker("a");
   FakeWorker& b = AddUnnamed("b");
   // The one that a flag names is not counted twice.
-  resolver_.Set({{a.address(), b.address()}});
+  resolver_.Set({a.address(), b.address()});
   StartGateway();
   EXPECT_EQ(gateway_->directory().table().PlacementOf("default", "").workers.size(), 2u);
   a.Kill();
   ASSERT_TRUE(Becomes("a", WorkerState::kDead));
-  resolver_.Set({{b.address()}});
+  resolver_.Set({b.address()});
   ASSERT_TRUE(resolver_.WasAsked(3));
   EXPECT_TRUE(IsKnown("a"));
 }
@@ -148,20 +153,20 @@ TEST_F(WorkerDiscoveryTest, WorkersNamedByFlagsStay) {
 TEST_F(WorkerDiscoveryTest, ARunningTurnOutlivesTheRemovalOfItsWorker) {
   FakeWorker& a = AddUnnamed("a");
   FakeWorker& b = AddUnnamed("b");
-  resolver_.Set({{a.address()}});
+  resolver_.Set({a.address()});
   StartGateway();
-  std::atomic<bool> killed{false};
+  std::atomic<bool> began{false};
   a.SetScript([&](grpc::ServerContext& context, const v1::WorkerGenerateRequest& request,
                   FakeWorker::Writer& writer) {
     FakeWorker::WriteFirst(request, writer);
     FakeWorker::WriteTokens(request, writer, 0, 2);
-    resolver_.Set({{b.address()}});
-    killed = true;
+    resolver_.Set({b.address()});
+    began = true;
     FakeWorker::WaitUntilCancelled(context);
     return grpc::Status::CANCELLED;
   });
   std::thread killer([&] {
-    Eventually([&] { return killed.load() && StateOf("b") == WorkerState::kReady; });
+    Eventually([&] { return began.load() && StateOf("b") == WorkerState::kReady; });
     a.Kill();
   });
   const Turn turn = Generate(Request("s", 6));
@@ -176,7 +181,7 @@ TEST_F(WorkerDiscoveryTest, LookUpsAndTurnsDoNotDisturbEachOther) {
   FakeWorker& a = AddUnnamed("a");
   FakeWorker& b = AddUnnamed("b");
   options_.discovery.interval = absl::Milliseconds(1);
-  resolver_.Set({{a.address()}});
+  resolver_.Set({a.address()});
   StartGateway();
   std::atomic<bool> stop{false};
   std::vector<std::thread> readers;
@@ -193,10 +198,10 @@ TEST_F(WorkerDiscoveryTest, LookUpsAndTurnsDoNotDisturbEachOther) {
     });
   }
   for (int i = 0; i < 20; ++i) {
-    resolver_.Set({{a.address(), b.address(), "127.0.0.1:1"}});
+    resolver_.Set({a.address(), b.address(), "127.0.0.1:1"});
     EXPECT_TRUE(Becomes("b", WorkerState::kReady));
     EXPECT_EQ(Generate(Request(absl::StrCat("s", i), 3)).tokens, Tokens(3));
-    resolver_.Set({{a.address()}});
+    resolver_.Set({a.address()});
     b.Kill();
     EXPECT_TRUE(Eventually([this] { return !IsKnown("b"); }));
     b.Restart();
