@@ -55,9 +55,11 @@ def test_what_is_printed_is_valid_yaml_and_sets_the_same(service, config_file):
 def test_every_key_is_taken_from_the_environment(service, config_file):
     printed = lckv(service, "--print-config", "--config", config_file(REQUIRED[service])).stdout
     for key, value in yaml.safe_load(printed).items():
-        text = ",".join(value) if isinstance(value, list) else str(value).lower()
-        if text == "":
+        if value in ("", []):
             continue
+        text = ",".join(value) if isinstance(value, list) else str(value)
+        if isinstance(value, bool):
+            text = text.lower()
         variable = "LCKV_" + key.upper().replace("-", "_")
         result = lckv(service, "--print-config", "--config", config_file(REQUIRED[service]), **{variable: text})
         assert f"# environment {variable}\n" in result.stdout, (variable, text, result.stderr)
