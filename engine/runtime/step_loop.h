@@ -105,7 +105,8 @@ class StepLoop {
   std::map<std::string, std::unique_ptr<SessionState>, std::less<>> sessions_;
   std::vector<SessionState*> running_;  // in order of arrival
   std::deque<SessionState*> waiting_;
-  absl::Status failure_;  // a backend error: final
+  double commit_seconds_ = 0;  // of the last step
+  absl::Status failure_;       // a backend error: final
 
   // How other threads reach the loop, in the order in which they asked: a cancellation must hit
   // neither less nor more than the turns that were submitted before it.

@@ -1,18 +1,18 @@
 #include "services/cache_node/cache_metrics.h"
 
+#include <filesystem>
 #include <string>
-#include <vector>
+#include <system_error>
 
 #include "absl/strings/ascii.h"
 #include "base/error_info.h"
+#include "services/cache_node/cache_metric_table.h"
 
 namespace lckv {
 namespace {
 
-// From a fast disk's flush to one that is in trouble.
-std::vector<double> SyncBuckets() {
-  return {0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5};
-}
+constexpr char kChecksumFailures[] = "lckv_cache_checksum_failures_total";
+constexpr char kPageLookups[] = "lckv_cache_page_lookups_total";
 
 // "ok", the error's reason where it has one, else its code; all lower case. A small closed set.
 std::string OutcomeOf(const absl::Status& status) {
@@ -24,51 +24,34 @@ std::string OutcomeOf(const absl::Status& status) {
 }  // namespace
 
 CacheMetrics::CacheMetrics()
-    : calls_(registry_.AddCounterFamily("lckv_cache_calls_total",
-                                        "Calls of the Cache service by method and outcome")),
-      commits_(registry_.AddCounterFamily("lckv_cache_commits_total", "Commits by outcome")),
-      sync_seconds_(registry_.AddHistogram(
-          "lckv_cache_sync_seconds",
-          "Synced commits: from the write to the end of the group's fsync", SyncBuckets())),
-      commit_checksum_failures_(registry_.AddCounter(
-          "lckv_cache_checksum_failures_total",
-          "Pages that differ from their checksum, by where it was noticed", {{"at", "commit"}})),
-      load_checksum_failures_(registry_.AddCounter(
-          "lckv_cache_checksum_failures_total",
-          "Pages that differ from their checksum, by where it was noticed", {{"at", "load"}})),
-      lease_conflicts_(registry_.AddCounter("lckv_lease_conflicts_total",
-                                            "Refusals because of a held lease or a stale epoch")),
-      evictions_(
-          registry_.AddCounter("lckv_cache_evictions_total", "Pages evicted from the memory tier")),
-      evicted_bytes_(registry_.AddCounter("lckv_cache_evicted_bytes_total",
-                                          "Bytes evicted from the memory tier")),
-      memory_lookups_(registry_.AddCounter("lckv_cache_page_lookups_total",
-                                           "Pages wanted by workers, by the tier that had them",
-                                           {{"tier", "memory"}})),
-      storage_lookups_(registry_.AddCounter("lckv_cache_page_lookups_total",
-                                            "Pages wanted by workers, by the tier that had them",
-                                            {{"tier", "storage"}})),
-      in_(AddTransfer("in")),
-      out_(AddTransfer("out")),
-      memory_bytes_(
-          registry_.AddGauge("lckv_cache_bytes", "Bytes in use by tier", {{"tier", "memory"}})),
-      storage_bytes_(
-          registry_.AddGauge("lckv_cache_bytes", "Bytes in use by tier", {{"tier", "storage"}})),
-      memory_capacity_bytes_(
-          registry_.AddGauge("lckv_cache_capacity_bytes", "Size of the memory tier")),
-      sessions_(registry_.AddGauge("lckv_cache_sessions", "Sessions stored")),
-      reservations_(registry_.AddGauge("lckv_cache_reservations", "Reservations open")),
-      read_leases_(registry_.AddGauge("lckv_cache_read_leases", "Read leases open")) {}
+    : registry_(CacheMetricTable()),
+      sync_seconds_(registry_.histogram("lckv_cache_sync_seconds")),
+      commit_checksum_failures_(registry_.counter(kChecksumFailures, {"commit"})),
+      load_checksum_failures_(registry_.counter(kChecksumFailures, {"load"})),
+      lease_conflicts_(registry_.counter("lckv_cache_lease_conflicts_total")),
+      evictions_(registry_.counter("lckv_cache_evictions_total")),
+      evicted_bytes_(registry_.counter("lckv_cache_evicted_bytes_total")),
+      memory_lookups_(registry_.counter(kPageLookups, {"memory"})),
+      storage_lookups_(registry_.counter(kPageLookups, {"storage"})),
+      in_(FindTransfer("in")),
+      out_(FindTransfer("out")),
+      memory_bytes_(registry_.gauge("lckv_cache_bytes", {"memory"})),
+      storage_bytes_(registry_.gauge("lckv_cache_bytes", {"storage"})),
+      memory_capacity_bytes_(registry_.gauge("lckv_cache_capacity_bytes")),
+      filesystem_free_bytes_(registry_.gauge("lckv_cache_filesystem_free_bytes")),
+      filesystem_size_bytes_(registry_.gauge("lckv_cache_filesystem_size_bytes")),
+      sessions_(registry_.gauge("lckv_cache_sessions")),
+      session_capacity_(registry_.gauge("lckv_cache_session_capacity")),
+      reservations_(registry_.gauge("lckv_cache_reservations")),
+      read_leases_(registry_.gauge("lckv_cache_read_leases")) {}
 
-CacheMetrics::Transfer CacheMetrics::AddTransfer(const char* direction) {
-  const MetricsRegistry::Labels labels = {{"direction", direction}};
-  return {registry_.AddCounter("lckv_transport_bytes_total", "Page bytes moved", labels),
-          registry_.AddHistogram("lckv_transport_seconds", "Page streams from first to last byte",
-                                 DurationBuckets(), labels)};
+CacheMetrics::Transfer CacheMetrics::FindTransfer(const char* direction) {
+  return {registry_.counter("lckv_cache_transport_bytes_total", {direction}),
+          registry_.histogram("lckv_cache_transport_seconds", {direction})};
 }
 
 void CacheMetrics::OnCommit(const absl::Status& outcome) {
-  commits_.Add({{"outcome", OutcomeOf(outcome)}}).Increment();
+  registry_.counter("lckv_cache_commits_total", {OutcomeOf(outcome)}).Increment();
 }
 
 void CacheMetrics::OnSync(absl::Duration write_and_sync) {
@@ -91,7 +74,7 @@ void CacheMetrics::OnPageLookup(bool in_memory) {
 }
 
 void CacheMetrics::OnCall(absl::string_view method, const absl::Status& outcome) {
-  calls_.Add({{"method", std::string(method)}, {"outcome", OutcomeOf(outcome)}}).Increment();
+  registry_.counter("lckv_cache_calls_total", {method, OutcomeOf(outcome)}).Increment();
 }
 
 void CacheMetrics::OnTransfer(Direction direction, uint64_t bytes, absl::Duration time) {
@@ -107,6 +90,14 @@ void CacheMetrics::SetStats(const CacheStats& stats) {
   sessions_.Set(static_cast<double>(stats.sessions));
   reservations_.Set(static_cast<double>(stats.reservations));
   read_leases_.Set(static_cast<double>(stats.read_leases));
+}
+
+void CacheMetrics::SetFilesystem(const std::string& folder) {
+  std::error_code error;
+  const std::filesystem::space_info space = std::filesystem::space(folder, error);
+  if (error) return;
+  filesystem_free_bytes_.Set(static_cast<double>(space.available));
+  filesystem_size_bytes_.Set(static_cast<double>(space.capacity));
 }
 
 }  // namespace lckv

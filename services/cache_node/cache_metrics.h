@@ -1,5 +1,7 @@
 #pragma once
 
+#include <string>
+
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
@@ -9,7 +11,7 @@
 
 namespace lckv {
 
-// The cache node's metrics (docs: design section 10). Owns its registry. Thread-safe.
+// The cache node's metrics (cache_metric_table.cc). Owns its registry. Thread-safe.
 class CacheMetrics final : public CacheObserver {
  public:
   enum class Direction { kIn, kOut };  // pages from workers, pages to workers
@@ -27,7 +29,10 @@ class CacheMetrics final : public CacheObserver {
   void OnCall(absl::string_view method, const absl::Status& outcome);
   // A page stream ended, having moved `bytes`.
   void OnTransfer(Direction direction, uint64_t bytes, absl::Duration time);
+  void SetSessionCapacity(size_t sessions) { session_capacity_.Set(static_cast<double>(sessions)); }
   void SetStats(const CacheStats& stats);
+  // Room on the file system of `folder`. What cannot be read keeps its value.
+  void SetFilesystem(const std::string& folder);
 
   const MetricsRegistry& registry() const { return registry_; }
 
@@ -36,11 +41,9 @@ class CacheMetrics final : public CacheObserver {
     prometheus::Counter& bytes;
     prometheus::Histogram& seconds;
   };
-  Transfer AddTransfer(const char* direction);
+  Transfer FindTransfer(const char* direction);
 
   MetricsRegistry registry_;
-  prometheus::Family<prometheus::Counter>& calls_;
-  prometheus::Family<prometheus::Counter>& commits_;
   prometheus::Histogram& sync_seconds_;
   prometheus::Counter& commit_checksum_failures_;
   prometheus::Counter& load_checksum_failures_;
@@ -54,7 +57,10 @@ class CacheMetrics final : public CacheObserver {
   prometheus::Gauge& memory_bytes_;
   prometheus::Gauge& storage_bytes_;
   prometheus::Gauge& memory_capacity_bytes_;
+  prometheus::Gauge& filesystem_free_bytes_;
+  prometheus::Gauge& filesystem_size_bytes_;
   prometheus::Gauge& sessions_;
+  prometheus::Gauge& session_capacity_;
   prometheus::Gauge& reservations_;
   prometheus::Gauge& read_leases_;
 };

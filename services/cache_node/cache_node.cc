@@ -64,11 +64,14 @@ absl::StatusOr<std::unique_ptr<CacheNode>> CacheNode::Start(const CacheNodeOptio
 
 CacheNode::CacheNode(const CacheNodeOptions& options, std::unique_ptr<Arena> arena,
                      std::unique_ptr<SessionStore> store)
-    : core_(std::move(arena), std::move(store), &metrics_, CoreOptions(options)),
+    : data_(options.data),
+      core_(std::move(arena), std::move(store), &metrics_, CoreOptions(options)),
       quick_(options.quick_threads, options.max_waiting_calls),
       bulk_(options.bulk_threads, options.max_waiting_calls),
       service_(&core_, &metrics_, &quick_, &bulk_, options.max_page_streams),
-      housekeeper_([this] { KeepHouse(); }) {}
+      housekeeper_([this] { KeepHouse(); }) {
+  metrics_.SetSessionCapacity(options.max_sessions);
+}
 
 CacheNode::~CacheNode() {
   // The server first: when it is down, no call uses the parts any more.
@@ -87,6 +90,7 @@ void CacheNode::KeepHouse() {
     mu_.Unlock();
     core_.DropExpired();
     metrics_.SetStats(core_.Stats());
+    if (!data_.empty()) metrics_.SetFilesystem(data_);
     mu_.Lock();
     if (!stopping_) stop_.WaitWithTimeout(mu_, kHousekeepingInterval);
   }

@@ -62,6 +62,7 @@ class CacheNode {
   // Drops expired handles and sets the gauges, once a second, until the destructor.
   void KeepHouse();
 
+  const std::string data_;  // empty: stored in memory
   CacheMetrics metrics_;
   CacheCore core_;
   Executor quick_;

@@ -21,6 +21,7 @@ void AddChat(CLI::App& tool, Action& chosen);
 void AddHealth(CLI::App& tool, Action& chosen);
 void AddInspect(CLI::App& tool, Action& chosen);
 void AddLogits(CLI::App& tool, Action& chosen);
+void AddMetrics(CLI::App& tool, Action& chosen);
 void AddPlan(CLI::App& tool, Action& chosen);
 void AddPpl(CLI::App& tool, Action& chosen);
 void AddSessions(CLI::App& tool, Action& chosen);

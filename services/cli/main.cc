@@ -12,8 +12,9 @@
 namespace {
 
 constexpr lckv::AddCommand kCommands[] = {
-    lckv::AddUp,     lckv::AddChat, lckv::AddSessions, lckv::AddTokenize, lckv::AddInspect,
-    lckv::AddLogits, lckv::AddPpl,  lckv::AddBench,    lckv::AddPlan,     lckv::AddHealth,
+    lckv::AddUp,      lckv::AddChat,   lckv::AddSessions, lckv::AddTokenize,
+    lckv::AddInspect, lckv::AddLogits, lckv::AddPpl,      lckv::AddBench,
+    lckv::AddPlan,    lckv::AddHealth, lckv::AddMetrics,
 };
 
 // Services read their own flags.

@@ -1,55 +1,61 @@
 #pragma once
 
 #include <prometheus/counter.h>
-#include <prometheus/family.h>
 #include <prometheus/gauge.h>
 #include <prometheus/histogram.h>
-#include <prometheus/labels.h>
 #include <prometheus/registry.h>
 
+#include <initializer_list>
 #include <memory>
 #include <string>
+#include <variant>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/strings/string_view.h"
+#include "services/common/metric_table.h"
+#include "services/common/process_metrics.h"
 
 namespace lckv {
 
-// A service's metrics. Each service owns one (there is no global registry), registers everything
-// at start and keeps the references, which live as long as the registry. Names start with "lckv_"
-// ("vllm:" for those that others' tools read), end in their base unit (counters in "_total") and
-// have a help text; labels are few and bounded: never an id of a session or request. Thread-safe,
-// as are the metrics.
+// A service's metrics, made from its tables: there is no other way to make one. All of them, with
+// every combination of label values, are there at zero from the start, so that the first event
+// already shows as an increase. Each service owns one (there is no global registry) and keeps the
+// references, which live as long as the registry. Thread-safe once all tables are added, as are the
+// metrics.
 class MetricsRegistry {
  public:
-  using Labels = prometheus::Labels;
+  // Has the metrics of the process itself beside those of `table`.
+  explicit MetricsRegistry(MetricTable table = {});
 
-  MetricsRegistry();
+  // More metrics. REQUIRES: no name that another table has.
+  void Add(MetricTable table);
 
-  // A metric without labels of its own, or one of a family. REQUIRES: a legal name.
-  prometheus::Counter& AddCounter(absl::string_view name, absl::string_view help,
-                                  const Labels& labels = {});
-  prometheus::Gauge& AddGauge(absl::string_view name, absl::string_view help,
-                              const Labels& labels = {});
-  // `buckets`: upper bounds, ascending.
-  prometheus::Histogram& AddHistogram(absl::string_view name, absl::string_view help,
-                                      const std::vector<double>& buckets,
-                                      const Labels& labels = {});
-  // For counters whose label values are known only when they happen (family.Add is a look-up).
-  prometheus::Family<prometheus::Counter>& AddCounterFamily(absl::string_view name,
-                                                            absl::string_view help);
+  // A metric of the tables. `values`: of its labels, in the table's order; a value that is not
+  // listed counts as "other". REQUIRES: a metric of that name, type and number of labels.
+  prometheus::Counter& counter(absl::string_view name,
+                               std::initializer_list<absl::string_view> values = {}) const;
+  prometheus::Gauge& gauge(absl::string_view name,
+                           std::initializer_list<absl::string_view> values = {}) const;
+  prometheus::Histogram& histogram(absl::string_view name,
+                                   std::initializer_list<absl::string_view> values = {}) const;
 
-  // Everything in the Prometheus text format.
+  // Everything in the Prometheus text format, version 0.0.4.
   std::string Serialize() const;
+  // The same in the OpenMetrics text format, version 1.0.0.
+  std::string SerializeOpenMetrics() const;
 
  private:
-  const std::shared_ptr<prometheus::Registry> registry_;
-};
+  using Metric = std::variant<prometheus::Counter*, prometheus::Gauge*, prometheus::Histogram*>;
 
-// Upper bounds in seconds.
-std::vector<double> TimeToFirstTokenBuckets();
-std::vector<double> InterTokenBuckets();
-// From milliseconds to ten minutes: whole turns, restores, waits.
-std::vector<double> DurationBuckets();
+  void AddMetric(const MetricDescriptor& descriptor, const std::vector<absl::string_view>& values);
+  // The row behind `name` and `values`, "other" included.
+  const Metric& Find(absl::string_view name, std::initializer_list<absl::string_view> values) const;
+
+  const std::shared_ptr<prometheus::Registry> registry_;
+  absl::flat_hash_map<std::string, const MetricDescriptor*> descriptors_;
+  absl::flat_hash_map<std::string, Metric> metrics_;  // by name and values
+  std::unique_ptr<ProcessMetrics> process_;
+};
 
 }  // namespace lckv

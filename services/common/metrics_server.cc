@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/log.h"
 #include "base/status_macros.h"
@@ -18,12 +19,15 @@ class MetricsHandler final : public CivetHandler {
   explicit MetricsHandler(const MetricsRegistry* registry) : registry_(registry) {}
 
   bool handleGet(CivetServer*, mg_connection* connection) override {
-    const std::string body = registry_->Serialize();
+    const char* accept = mg_get_header(connection, "Accept");
+    const bool open_metrics =
+        accept != nullptr && absl::StrContains(accept, "application/openmetrics-text");
+    const std::string body =
+        open_metrics ? registry_->SerializeOpenMetrics() : registry_->Serialize();
     const std::string head = absl::StrCat(
-        "HTTP/1.1 200 OK\r\n"
-        "Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n"
-        "Content-Length: ",
-        body.size(), "\r\nConnection: close\r\n\r\n");
+        "HTTP/1.1 200 OK\r\nContent-Type: ",
+        open_metrics ? "application/openmetrics-text; version=1.0.0" : "text/plain; version=0.0.4",
+        "; charset=utf-8\r\nContent-Length: ", body.size(), "\r\nConnection: close\r\n\r\n");
     mg_write(connection, head.data(), head.size());
     mg_write(connection, body.data(), body.size());
     return true;

@@ -10,7 +10,8 @@
 namespace lckv {
 
 // Answers GET /metrics over HTTP, on a port of its own so that it can be kept off the public
-// network. Two threads. Stops in its destructor.
+// network: in the OpenMetrics format to those who accept it, else in Prometheus' older one. Two
+// threads. Stops in its destructor.
 class MetricsServer {
  public:
   // `listen` is "address:port" with a numeric address; port 0 takes a free one. `registry` must

@@ -73,7 +73,9 @@ Gateway::Gateway(const GatewayOptions& options)
       service_(options.service,
                RelayContext{&directory_, &stalls_, &metrics_, options.clock, options.relay},
                &admission_, &sessions_, &executor_),
-      housekeeper_([this] { KeepHouse(); }) {}
+      housekeeper_([this] { KeepHouse(); }) {
+  metrics_.SetTurnCapacity(options.max_concurrent_turns);
+}
 
 Gateway::~Gateway() {
   // The server first: when it is down, no call uses the parts any more.

@@ -9,7 +9,7 @@
 
 namespace lckv::gateway {
 
-// The gateway's metrics, all registered at construction. Thread-safe.
+// The gateway's metrics (gateway_metric_table.cc). Thread-safe.
 class GatewayMetrics {
  public:
   GatewayMetrics();
@@ -17,14 +17,13 @@ class GatewayMetrics {
   // A call ended.
   void CountRequest(absl::string_view method, absl::StatusCode code);
   void CountReject(absl::string_view reason);
+  void SetTurnCapacity(int turns);
   void SetWorkers(const std::array<int, kWorkerStates>& by_state);
 
   const MetricsRegistry& registry() const { return registry_; }
 
  private:
   MetricsRegistry registry_;
-  prometheus::Family<prometheus::Counter>& requests_;
-  prometheus::Family<prometheus::Counter>& rejects_;
   std::array<prometheus::Gauge*, kWorkerStates> workers_;
 
  public:

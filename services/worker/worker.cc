@@ -167,6 +167,7 @@ absl::Status Worker::Serve() {
 }
 
 void Worker::StartMaintenance() {
+  metrics_.SetTurnCapacity(options_.engine.max_running_turns);
   const absl::Duration scan =
       std::clamp(options_.idle_evict / 4, absl::Milliseconds(100), absl::Seconds(1));
   maintenance_ = std::make_unique<Periodic>(scan, [this] {

@@ -1,8 +1,7 @@
 #include "services/worker/worker_metrics.h"
 
-#include <string>
-
 #include "base/check.h"
+#include "services/worker/worker_metric_table.h"
 
 namespace lckv::worker {
 namespace {
@@ -11,12 +10,13 @@ constexpr std::array<const char*, kRestoreOutcomes> kOutcomeNames = {
     "complete", "absent", "corrupt", "timeout", "transport", "pool_full", "layout"};
 constexpr std::array<const char*, kSessionStates> kStateNames = {"restoring", "idle", "running",
                                                                  "evicting"};
+constexpr std::array<const char*, 3> kStepKindNames = {"decode", "encode", "mixed"};
 constexpr char kSource[] = "cache_node";
+constexpr char kPhaseSeconds[] = "lckv_worker_step_phase_seconds_total";
 
-std::vector<double> RowBuckets() { return {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024}; }
-
-std::string OutcomeLabel(const absl::Status& status) {
-  return status.ok() ? "ok" : absl::StatusCodeToString(status.code());
+MetricsRegistry* WithTable(MetricsRegistry* registry, MetricTable table) {
+  registry->Add(table);
+  return registry;
 }
 
 }  // namespace
@@ -25,106 +25,92 @@ absl::string_view Name(RestoreOutcome outcome) {
   return kOutcomeNames[static_cast<size_t>(outcome)];
 }
 
-// What autoscalers and the Gateway API inference extension read; their names are not ours.
 struct WorkerMetrics::VllmNames {
-  explicit VllmNames(MetricsRegistry* registry)
-      : running(registry->AddGauge("vllm:num_requests_running", "Turns being evaluated.")),
-        waiting(registry->AddGauge("vllm:num_requests_waiting", "Turns waiting for a slot.")),
-        cache_usage(registry->AddGauge("vllm:kv_cache_usage_perc",
-                                       "Used part of the KV pool; 1 is all of it.")),
-        prompt_tokens(registry->AddCounter("vllm:prompt_tokens_total", "Input tokens.")),
-        generation_tokens(registry->AddCounter("vllm:generation_tokens_total", "Output tokens.")),
-        time_to_first_token(registry->AddHistogram("vllm:time_to_first_token_seconds",
-                                                   "From a turn's receipt to its first token.",
-                                                   TimeToFirstTokenBuckets())) {}
-  prometheus::Gauge& running;
-  prometheus::Gauge& waiting;
-  prometheus::Gauge& cache_usage;
-  prometheus::Counter& prompt_tokens;
-  prometheus::Counter& generation_tokens;
-  prometheus::Histogram& time_to_first_token;
+  explicit VllmNames(MetricsRegistry* added) : registry(WithTable(added, VllmMetricTable())) {}
+
+  MetricsRegistry* registry;
+  prometheus::Gauge& running = registry->gauge("vllm:num_requests_running");
+  prometheus::Gauge& waiting = registry->gauge("vllm:num_requests_waiting");
+  prometheus::Gauge& cache_usage = registry->gauge("vllm:kv_cache_usage_perc");
+  prometheus::Counter& prompt_tokens = registry->counter("vllm:prompt_tokens_total");
+  prometheus::Counter& generation_tokens = registry->counter("vllm:generation_tokens_total");
+  prometheus::Histogram& time_to_first_token =
+      registry->histogram("vllm:time_to_first_token_seconds");
+  prometheus::Histogram& inter_token = registry->histogram("vllm:inter_token_latency_seconds");
+  prometheus::Histogram& end_to_end = registry->histogram("vllm:e2e_request_latency_seconds");
 };
 
 WorkerMetrics::WorkerMetrics(MetricsRegistry* registry, bool vllm_names)
-    : turns_(registry->AddCounterFamily("lckv_worker_turns_total", "Turns by outcome.")),
-      time_to_first_token_(registry->AddHistogram("lckv_worker_time_to_first_token_seconds",
-                                                  "From a turn's receipt to its first token.",
-                                                  TimeToFirstTokenBuckets())),
-      inter_token_(registry->AddHistogram("lckv_worker_inter_token_seconds",
-                                          "Between two tokens of a turn.", InterTokenBuckets())),
-      end_to_end_(registry->AddHistogram("lckv_worker_turn_seconds",
-                                         "From a turn's receipt to its last frame.",
-                                         DurationBuckets())),
-      queue_wait_(registry->AddHistogram("lckv_worker_queue_wait_seconds",
-                                         "Time that a turn waited for its turn.",
-                                         DurationBuckets())),
-      input_tokens_(registry->AddCounter("lckv_worker_input_tokens_total", "Input tokens.")),
-      output_tokens_(registry->AddCounter("lckv_worker_output_tokens_total", "Output tokens.")),
-      cached_tokens_(registry->AddCounter("lckv_worker_cached_tokens_total",
-                                          "Transcript tokens whose KV was there.")),
-      step_seconds_(registry->AddHistogram("lckv_worker_step_seconds", "One engine step.",
-                                           InterTokenBuckets())),
-      batch_rows_(registry->AddHistogram(
-          "lckv_worker_batch_rows", "Rows of one engine step: tokens times passes.", RowBuckets())),
-      encode_rows_(registry->AddCounter(
-          "lckv_worker_encode_rows_total",
-          "Rows of known tokens, all passes; divided by the input tokens: passes per token.")),
-      decode_rows_(registry->AddCounter("lckv_worker_decode_rows_total", "Rows that decoded.")),
-      checksum_failures_(registry->AddCounter("lckv_worker_checksum_failures_total",
-                                              "Restored pages with a wrong checksum.")),
-      fingerprint_mismatches_(registry->AddCounter("lckv_worker_fingerprint_mismatches_total",
-                                                   "Sessions of another model.")),
-      lease_conflicts_(registry->AddCounter("lckv_worker_lease_conflicts_total",
-                                            "Leases that another worker held or had taken.")),
-      push_bytes_(registry->AddCounter("lckv_worker_pushed_bytes_total",
-                                       "KV page bytes sent to the cache node.")),
-      push_seconds_(registry->AddHistogram(
-          "lckv_worker_push_seconds", "One push of pages, commit included.", DurationBuckets())),
-      push_failures_(registry->AddCounter("lckv_worker_push_failures_total", "Failed pushes.")),
-      evictions_(registry->AddCounterFamily("lckv_worker_evictions_total",
-                                            "Sessions that left the KV pool, by reason.")),
-      drain_remaining_(registry->AddGauge("lckv_worker_drain_remaining_sessions",
-                                          "Sessions that a drain has still to hand over.")),
-      running_turns_(registry->AddGauge("lckv_worker_running_turns", "Turns being served.")),
-      waiting_turns_(registry->AddGauge("lckv_worker_waiting_turns", "Turns waiting.")),
-      pages_used_(registry->AddGauge("lckv_worker_kv_used_pages", "KV pages in use.")),
-      pages_capacity_(registry->AddGauge("lckv_worker_kv_capacity_pages", "KV pages in all.")) {
+    : registry_(WithTable(registry, WorkerMetricTable())),
+      time_to_first_token_(registry->histogram("lckv_worker_time_to_first_token_seconds")),
+      inter_token_(registry->histogram("lckv_worker_inter_token_latency_seconds")),
+      end_to_end_(registry->histogram("lckv_worker_turn_duration_seconds")),
+      queue_wait_(registry->histogram("lckv_worker_queue_wait_seconds")),
+      input_tokens_(registry->counter("lckv_worker_input_tokens_total")),
+      output_tokens_(registry->counter("lckv_worker_output_tokens_total")),
+      cached_tokens_(registry->counter("lckv_worker_cached_tokens_total")),
+      encoded_tokens_(registry->counter("lckv_worker_encoded_tokens_total")),
+      batch_rows_(registry->histogram("lckv_worker_batch_rows")),
+      batch_sequences_(registry->histogram("lckv_worker_batch_sequences")),
+      encode_rows_(registry->counter("lckv_worker_encode_rows_total")),
+      decode_rows_(registry->counter("lckv_worker_decode_rows_total")),
+      schedule_seconds_(registry->counter(kPhaseSeconds, {"schedule"})),
+      forward_seconds_(registry->counter(kPhaseSeconds, {"forward"})),
+      commit_seconds_(registry->counter(kPhaseSeconds, {"commit"})),
+      checksum_failures_(registry->counter("lckv_worker_checksum_failures_total")),
+      fingerprint_mismatches_(registry->counter("lckv_worker_fingerprint_mismatches_total")),
+      lease_conflicts_(registry->counter("lckv_worker_lease_conflicts_total")),
+      push_bytes_(registry->counter("lckv_worker_pushed_bytes_total")),
+      push_seconds_(registry->histogram("lckv_worker_push_seconds")),
+      push_failures_(registry->counter("lckv_worker_push_failures_total")),
+      drain_remaining_(registry->gauge("lckv_worker_drain_remaining_sessions")),
+      running_turns_(registry->gauge("lckv_worker_running_turns")),
+      waiting_turns_(registry->gauge("lckv_worker_waiting_turns")),
+      turn_capacity_(registry->gauge("lckv_worker_turn_capacity")),
+      pages_used_(registry->gauge("lckv_worker_kv_used_pages")),
+      pages_capacity_(registry->gauge("lckv_worker_kv_capacity_pages")) {
+  for (size_t i = 0; i < kStepKinds; ++i) {
+    step_seconds_[i] = &registry->histogram("lckv_worker_step_seconds", {kStepKindNames[i]});
+  }
   for (size_t i = 0; i < kSessionStates; ++i) {
-    sessions_[i] = &registry->AddGauge("lckv_worker_sessions", "Hot sessions by state.",
-                                       {{"state", kStateNames[i]}});
+    sessions_[i] = &registry->gauge("lckv_worker_sessions", {kStateNames[i]});
   }
   for (size_t i = 0; i < kRestoreOutcomes; ++i) {
-    const MetricsRegistry::Labels labels = {{"source", kSource}, {"outcome", kOutcomeNames[i]}};
-    restore_seconds_[i] =
-        &registry->AddHistogram("lckv_worker_restore_seconds", "Restores by source and outcome.",
-                                DurationBuckets(), labels);
-    restored_bytes_[i] = &registry->AddCounter("lckv_worker_restored_bytes_total",
-                                               "KV bytes restored by source and outcome.", labels);
-    reencoded_tokens_[i] = &registry->AddCounter(
-        "lckv_worker_reencoded_tokens_total",
-        "Transcript tokens whose KV was computed again, by reason (complete: a replayed tail).",
-        {{"reason", kOutcomeNames[i]}});
+    const char* outcome = kOutcomeNames[i];
+    restore_seconds_[i] = &registry->histogram("lckv_worker_restore_seconds", {kSource, outcome});
+    restored_bytes_[i] = &registry->counter("lckv_worker_restored_bytes_total", {kSource, outcome});
+    reencoded_tokens_[i] = &registry->counter("lckv_worker_reencoded_tokens_total", {outcome});
   }
   if (vllm_names) vllm_ = std::make_shared<VllmNames>(registry);
 }
 
 void WorkerMetrics::OnStep(const StepStats& stats) {
-  step_seconds_.Observe(stats.seconds);
+  const StepKind kind = stats.encode_rows == 0   ? StepKind::kDecode
+                        : stats.decode_rows == 0 ? StepKind::kEncode
+                                                 : StepKind::kMixed;
+  step_seconds_[static_cast<size_t>(kind)]->Observe(stats.seconds);
   batch_rows_.Observe(stats.decode_rows + stats.encode_rows);
+  batch_sequences_.Observe(stats.sequences);
   encode_rows_.Increment(stats.encode_rows);
   decode_rows_.Increment(stats.decode_rows);
+  schedule_seconds_.Increment(stats.schedule_seconds);
+  forward_seconds_.Increment(stats.seconds - stats.schedule_seconds);
+  commit_seconds_.Increment(stats.commit_seconds_before);
 }
 
 void WorkerMetrics::OnTurn(const absl::Status& status, const v1::TurnResult& result) {
-  turns_.Add({{"outcome", OutcomeLabel(status)}}).Increment();
+  registry_->counter("lckv_worker_turns_total", {absl::StatusCodeToString(status.code())})
+      .Increment();
   end_to_end_.Observe(result.timings().total_seconds());
   queue_wait_.Observe(result.timings().queue_seconds());
   input_tokens_.Increment(result.usage().input_tokens());
   output_tokens_.Increment(result.usage().generated_tokens());
   cached_tokens_.Increment(result.usage().cached_tokens());
+  encoded_tokens_.Increment(result.usage().input_tokens() + result.usage().reencoded_tokens());
   if (vllm_ != nullptr) {
     vllm_->prompt_tokens.Increment(result.usage().input_tokens());
     vllm_->generation_tokens.Increment(result.usage().generated_tokens());
+    vllm_->end_to_end.Observe(result.timings().total_seconds());
   }
 }
 
@@ -135,6 +121,7 @@ void WorkerMetrics::OnTimeToFirstToken(absl::Duration time) {
 
 void WorkerMetrics::OnInterToken(absl::Duration time) {
   inter_token_.Observe(absl::ToDoubleSeconds(time));
+  if (vllm_ != nullptr) vllm_->inter_token.Observe(absl::ToDoubleSeconds(time));
 }
 
 void WorkerMetrics::OnRestore(RestoreOutcome outcome, absl::Duration time, uint64_t bytes) {
@@ -153,7 +140,7 @@ void WorkerMetrics::OnPush(const absl::Status& status, absl::Duration time, uint
 }
 
 void WorkerMetrics::OnEviction(absl::string_view reason) {
-  evictions_.Add({{"reason", std::string(reason)}}).Increment();
+  registry_->counter("lckv_worker_evictions_total", {reason}).Increment();
 }
 
 void WorkerMetrics::SetLoad(const EngineLoad& load, int64_t running_turns, int64_t waiting_turns,

@@ -28,8 +28,8 @@ enum class RestoreOutcome {
 inline constexpr int kRestoreOutcomes = 7;
 absl::string_view Name(RestoreOutcome outcome);
 
-// The worker's Prometheus metrics (design section 10), registered at construction. `registry` must
-// outlive it. Thread-safe.
+// The worker's metrics (worker_metric_table.cc), added to `registry`, which must outlive it.
+// Thread-safe.
 class WorkerMetrics : public EngineObserver {
  public:
   // `vllm_names`: also the names that autoscalers read, which begin with "vllm:".
@@ -52,6 +52,7 @@ class WorkerMetrics : public EngineObserver {
   void OnEviction(absl::string_view reason);  // "idle", "pressure", "drain", "offload", "lost"
   void SetDrainRemaining(int64_t sessions) { drain_remaining_.Set(static_cast<double>(sessions)); }
 
+  void SetTurnCapacity(int turns) { turn_capacity_.Set(turns); }
   // Gauges, refreshed by the worker's maintenance.
   void SetLoad(const EngineLoad& load, int64_t running_turns, int64_t waiting_turns,
                const std::vector<int64_t>& sessions_by_state);
@@ -59,7 +60,10 @@ class WorkerMetrics : public EngineObserver {
  private:
   struct VllmNames;
 
-  prometheus::Family<prometheus::Counter>& turns_;
+  enum class StepKind { kDecode, kEncode, kMixed };
+  static constexpr size_t kStepKinds = 3;
+
+  MetricsRegistry* const registry_;
   prometheus::Histogram& time_to_first_token_;
   prometheus::Histogram& inter_token_;
   prometheus::Histogram& end_to_end_;
@@ -67,22 +71,27 @@ class WorkerMetrics : public EngineObserver {
   prometheus::Counter& input_tokens_;
   prometheus::Counter& output_tokens_;
   prometheus::Counter& cached_tokens_;
-  prometheus::Histogram& step_seconds_;
+  prometheus::Counter& encoded_tokens_;
   prometheus::Histogram& batch_rows_;
+  prometheus::Histogram& batch_sequences_;
   prometheus::Counter& encode_rows_;
   prometheus::Counter& decode_rows_;
+  prometheus::Counter& schedule_seconds_;
+  prometheus::Counter& forward_seconds_;
+  prometheus::Counter& commit_seconds_;
   prometheus::Counter& checksum_failures_;
   prometheus::Counter& fingerprint_mismatches_;
   prometheus::Counter& lease_conflicts_;
   prometheus::Counter& push_bytes_;
   prometheus::Histogram& push_seconds_;
   prometheus::Counter& push_failures_;
-  prometheus::Family<prometheus::Counter>& evictions_;
   prometheus::Gauge& drain_remaining_;
   prometheus::Gauge& running_turns_;
   prometheus::Gauge& waiting_turns_;
+  prometheus::Gauge& turn_capacity_;
   prometheus::Gauge& pages_used_;
   prometheus::Gauge& pages_capacity_;
+  std::array<prometheus::Histogram*, kStepKinds> step_seconds_{};
   std::array<prometheus::Gauge*, kSessionStates> sessions_{};
   std::array<prometheus::Histogram*, kRestoreOutcomes> restore_seconds_{};
   std::array<prometheus::Counter*, kRestoreOutcomes> restored_bytes_{};

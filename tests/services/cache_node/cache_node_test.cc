@@ -186,9 +186,9 @@ TEST_F(CacheNodeTest, MetricsTellTheStory) {
            "lckv_cache_calls_total{method=\"Acquire\",outcome=\"ok\"} 2",
            "lckv_cache_page_lookups_total{tier=\"memory\"} 3",
            "lckv_cache_sync_seconds_count 1",
-           "lckv_lease_conflicts_total 1",
-           "lckv_transport_bytes_total{direction=\"in\"} 24576",
-           "lckv_transport_bytes_total{direction=\"out\"} 24576",
+           "lckv_cache_lease_conflicts_total 1",
+           "lckv_cache_transport_bytes_total{direction=\"in\"} 24576",
+           "lckv_cache_transport_bytes_total{direction=\"out\"} 24576",
            "lckv_cache_checksum_failures_total{at=\"commit\"} 0",
        }) {
     EXPECT_THAT(text, HasSubstr(line));
