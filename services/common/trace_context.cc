@@ -24,12 +24,14 @@ bool AllZero(absl::string_view text) {
 
 int HexValue(char c) { return c <= '9' ? c - '0' : c - 'a' + 10; }
 
-std::string RandomSpanId() {
+}  // namespace
+
+TraceId RandomTraceId() {
   // The last bit is set because an all-zero id is not one.
-  return absl::StrFormat("%016x", RandomU64() | 1);
+  return TraceId(absl::StrFormat("%016x%016x", RandomU64(), RandomU64() | 1));
 }
 
-}  // namespace
+SpanId RandomSpanId() { return SpanId(absl::StrFormat("%016x", RandomU64() | 1)); }
 
 std::optional<TraceContext> ParseTraceparent(absl::string_view header) {
   if (header.size() != kTraceparentSize || header.substr(0, 3) != "00-" || header[35] != '-' ||
@@ -43,27 +45,24 @@ std::optional<TraceContext> ParseTraceparent(absl::string_view header) {
       AllZero(span_id)) {
     return std::nullopt;
   }
-  return TraceContext{std::string(trace_id), std::string(span_id), (HexValue(flags[1]) & 1) != 0};
+  return TraceContext{TraceId(trace_id), SpanId(span_id), (HexValue(flags[1]) & 1) != 0};
 }
 
 std::string FormatTraceparent(const TraceContext& trace) {
-  return absl::StrCat("00-", trace.trace_id, "-", trace.span_id, trace.sampled ? "-01" : "-00");
+  if (trace.trace_id.empty() || trace.span_id.empty()) return "";
+  return absl::StrCat("00-", trace.trace_id.view(), "-", trace.span_id.view(),
+                      trace.sampled ? "-01" : "-00");
 }
 
-TraceContext ReadTraceparent(const grpc::ServerContextBase& context) {
+std::optional<TraceContext> ReadTraceparent(const grpc::ServerContextBase& context) {
   const auto found = context.client_metadata().find(kTraceparent);
-  if (found != context.client_metadata().end()) {
-    const absl::string_view header(found->second.data(), found->second.size());
-    if (std::optional<TraceContext> caller = ParseTraceparent(header)) {
-      caller->span_id = RandomSpanId();
-      return *caller;
-    }
-  }
-  return TraceContext{RandomId(), RandomSpanId(), false};
+  if (found == context.client_metadata().end()) return std::nullopt;
+  return ParseTraceparent(absl::string_view(found->second.data(), found->second.size()));
 }
 
 void AddTraceparent(const TraceContext& trace, grpc::ClientContext* context) {
-  context->AddMetadata(kTraceparent, FormatTraceparent(trace));
+  const std::string header = FormatTraceparent(trace);
+  if (!header.empty()) context->AddMetadata(kTraceparent, header);
 }
 
 }  // namespace lckv

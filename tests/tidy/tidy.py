@@ -22,8 +22,9 @@ DATA_DIRS = ("tests/golden/", "tests/data/")
 
 CPP = (".h", ".cc", ".cu", ".cuh")
 
-# Which of the project's own folders a folder may include; the longest matching key counts. "lckv" and "google"
-# are the generated protocol headers. services/worker is where engine and cache meet; the tool is the front end.
+# Which of the project's own folders a folder may include; the longest matching key counts. "lckv", "google", "grpc"
+# and "opentelemetry" are the generated protocol headers. services/worker is where engine and cache meet; the tool is
+# the front end.
 GENERATED = ("lckv", "google", "grpc")
 MAY_INCLUDE = {
     "base": ("base",),
@@ -31,12 +32,13 @@ MAY_INCLUDE = {
     "rpc": ("base", "rpc") + GENERATED,
     "cache": ("base", "cache", "rpc") + GENERATED,
     "services/common": ("base", "rpc", "services/common") + GENERATED,
+    "services/common/tracing": ("base", "rpc", "services/common", "opentelemetry") + GENERATED,
     "services/gateway": ("base", "rpc", "services/common", "services/gateway") + GENERATED,
     "services/cache_node": ("base", "rpc", "cache", "services/common", "services/cache_node") + GENERATED,
     "services/worker": ("base", "rpc", "engine", "cache", "services/common", "services/worker") + GENERATED,
     "services/cli": ("base", "rpc", "engine", "cache", "services") + GENERATED,
 }
-OWN_FOLDERS = ("base", "engine", "rpc", "cache", "services", "tests") + GENERATED
+OWN_FOLDERS = ("base", "engine", "rpc", "cache", "services", "tests", "opentelemetry") + GENERATED
 # base and engine build alone: none of the services' libraries.
 SERVICE_LIBRARIES = ("grpc", "grpcpp", "google", "prometheus", "rocksdb")
 

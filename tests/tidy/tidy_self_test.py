@@ -56,6 +56,7 @@ class TidyTest(unittest.TestCase):
             ("services/gateway/a.h", "cache/client/cache_client.h"),
             ("services/cache_node/a.h", "engine/kv/page_layout.h"),
             ("services/common/a.h", "services/worker/worker.h"),
+            ("services/gateway/a.h", "opentelemetry/proto/trace/v1/trace.pb.h"),
             ("services/worker/a.h", "services/gateway/gateway.h"),
             ("services/cli/a.h", "tests/testing/golden.h"),
         ]
@@ -79,6 +80,7 @@ class TidyTest(unittest.TestCase):
             "engine/a.cc": '// #include "cache/a.h"\n#include "base/check.h"\n#include <vector>\n',
             "tests/a.cc": '#include "engine/a.h"\n#include "cache/a.h"\n',
             "base/a.cc": '#include "engineering.h"\n',
+            "services/common/tracing/a.cc": '#include "opentelemetry/proto/trace/v1/trace.pb.h"\n',
         })
 
     def test_size(self):
