@@ -10,6 +10,7 @@
 #include "cache/transport/grpc_page_transport.h"
 #include "lckv/v1/cache.grpc.pb.h"
 #include "rpc/channel.h"
+#include "rpc/outgoing_trace.h"
 #include "rpc/status_conversion.h"
 
 namespace lckv {
@@ -84,6 +85,7 @@ class GrpcCacheClient final : public CacheClient {
                                 const Request& request, absl::Time deadline) {
     grpc::ClientContext context;
     context.set_deadline(absl::ToChronoTime(deadline));
+    AddOutgoingTrace(context);
     Response response;
     const grpc::Status status = (stub_.get()->*method)(&context, request, &response);
     LCKV_RETURN_IF_ERROR(WithReason(FromGrpcStatus(status)));

@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "rpc/outgoing_trace.h"
 #include "rpc/status_conversion.h"
 
 namespace lckv {
@@ -71,6 +72,7 @@ class GrpcPageTransport final : public PageTransport {
     if (pages.empty()) return absl::OkStatus();
     grpc::ClientContext context;
     context.set_deadline(absl::ToChronoTime(deadline));
+    AddOutgoingTrace(context);
     v1::WritePagesResponse response;
     const auto stream = stub_->WritePages(&context, &response);
     const bool sent = SendPages(*stream, reservation, pages);
@@ -98,6 +100,7 @@ class GrpcPageTransport final : public PageTransport {
     }
     grpc::ClientContext context;
     context.set_deadline(absl::ToChronoTime(deadline));
+    AddOutgoingTrace(context);
     const auto stream = stub_->ReadPages(&context, request);
     absl::Status taken;
     for (v1::ReadPagesResponse chunk; taken.ok() && stream->Read(&chunk);) {

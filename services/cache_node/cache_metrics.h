@@ -35,6 +35,7 @@ class CacheMetrics final : public CacheObserver {
   void SetFilesystem(const std::string& folder);
 
   const MetricsRegistry& registry() const { return registry_; }
+  MetricsRegistry& registry() { return registry_; }
 
  private:
   struct Transfer {

@@ -43,7 +43,9 @@ absl::StatusOr<std::unique_ptr<CacheNode>> CacheNode::Start(const CacheNodeOptio
       std::unique_ptr<Arena> arena,
       Arena::Create(static_cast<uint64_t>(options.arena_bytes), options.populate));
   LCKV_ASSIGN_OR_RETURN(std::unique_ptr<SessionStore> store, OpenStore(options));
-  std::unique_ptr<CacheNode> node(new CacheNode(options, std::move(arena), std::move(store)));
+  LCKV_ASSIGN_OR_RETURN(std::unique_ptr<SpanExporter> exporter, MakeSpanExporter(options.tracing));
+  std::unique_ptr<CacheNode> node(
+      new CacheNode(options, std::move(arena), std::move(store), std::move(exporter)));
   if (!options.metrics_listen.empty()) {
     LCKV_ASSIGN_OR_RETURN(node->metrics_server_,
                           MetricsServer::Start(options.metrics_listen, &node->metrics_.registry()));
@@ -63,12 +65,13 @@ absl::StatusOr<std::unique_ptr<CacheNode>> CacheNode::Start(const CacheNodeOptio
 }
 
 CacheNode::CacheNode(const CacheNodeOptions& options, std::unique_ptr<Arena> arena,
-                     std::unique_ptr<SessionStore> store)
+                     std::unique_ptr<SessionStore> store, std::unique_ptr<SpanExporter> exporter)
     : data_(options.data),
+      tracer_(options.tracing, std::move(exporter), &metrics_.registry()),
       core_(std::move(arena), std::move(store), &metrics_, CoreOptions(options)),
       quick_(options.quick_threads, options.max_waiting_calls),
       bulk_(options.bulk_threads, options.max_waiting_calls),
-      service_(&core_, &metrics_, &quick_, &bulk_, options.max_page_streams),
+      service_(&core_, &metrics_, &quick_, &bulk_, &tracer_, options.max_page_streams),
       housekeeper_([this] { KeepHouse(); }) {
   metrics_.SetSessionCapacity(options.max_sessions);
 }

@@ -15,6 +15,7 @@
 #include "services/common/executor.h"
 #include "services/common/metrics_server.h"
 #include "services/common/server_runner.h"
+#include "services/common/tracing/tracer.h"
 
 namespace lckv {
 
@@ -33,6 +34,7 @@ struct CacheNodeOptions {
   int bulk_threads = 4;
   size_t max_waiting_calls = 256;  // in each of the two executors
   int max_page_streams = 256;
+  TracingOptions tracing;
   absl::Duration handle_ttl = absl::Seconds(30);  // unused reservations and read leases
   absl::Duration grace = absl::Seconds(10);       // for open streams at shutdown
   bool reflection = false;
@@ -58,12 +60,13 @@ class CacheNode {
 
  private:
   CacheNode(const CacheNodeOptions& options, std::unique_ptr<Arena> arena,
-            std::unique_ptr<SessionStore> store);
+            std::unique_ptr<SessionStore> store, std::unique_ptr<SpanExporter> exporter);
   // Drops expired handles and sets the gauges, once a second, until the destructor.
   void KeepHouse();
 
   const std::string data_;  // empty: stored in memory
   CacheMetrics metrics_;
+  const Tracer tracer_;
   CacheCore core_;
   Executor quick_;
   Executor bulk_;

@@ -54,6 +54,13 @@ int RunCacheNode(int argc, char** argv) {
   SetLogService("cache-node");
   if (const auto exit_status = ReadConfig(app, argc, argv)) return *exit_status;
   SetLogLevel(options.log_level);
+  const absl::StatusOr<TracingOptions> tracing =
+      TracingFromEnvironment("lckv-cache-node", ProcessEnvironment());
+  if (!tracing.ok()) {
+    LogError("cannot start", {{"status", tracing.status().ToString()}});
+    return 1;
+  }
+  options.tracing = *tracing;
   absl::StatusOr<std::unique_ptr<CacheNode>> node = CacheNode::Start(options);
   if (!node.ok()) {
     LogError("cannot start", {{"status", node.status().ToString()}});

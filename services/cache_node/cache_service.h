@@ -9,6 +9,7 @@
 #include "services/cache_node/cache_metrics.h"
 #include "services/cache_node/page_streams.h"
 #include "services/common/executor.h"
+#include "services/common/tracing/tracer.h"
 
 namespace lckv {
 
@@ -19,7 +20,7 @@ namespace lckv {
 class CacheService final : public v1::Cache::CallbackService {
  public:
   CacheService(CacheCore* core, CacheMetrics* metrics, Executor* quick, Executor* bulk,
-               int max_page_streams);
+               const Tracer* tracer, int max_page_streams);
 
   grpc::ServerUnaryReactor* Acquire(grpc::CallbackServerContext* context,
                                     const v1::AcquireRequest* request,
@@ -54,12 +55,14 @@ class CacheService final : public v1::Cache::CallbackService {
       grpc::CallbackServerContext* context, const v1::ReadPagesRequest* request) override;
 
  private:
-  // Runs `call` in `executor` and finishes the reactor with its status.
+  // Runs `call` in `executor` and finishes the reactor with its status. `call` may say in the span
+  // what it did.
   grpc::ServerUnaryReactor* Run(grpc::CallbackServerContext* context, Executor* executor,
-                                absl::string_view method, std::function<absl::Status()> call);
+                                absl::string_view method, std::function<absl::Status(Span&)> call);
 
   CacheCore* const core_;
   CacheMetrics* const metrics_;
+  const Tracer* const tracer_;
   Executor* const quick_;
   Executor* const bulk_;
   PageStreams streams_;

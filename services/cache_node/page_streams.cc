@@ -10,6 +10,7 @@
 #include "base/error_info.h"
 #include "base/status_macros.h"
 #include "cache/transport/grpc_page_transport.h"
+#include "lckv/v1/cache.grpc.pb.h"
 #include "rpc/status_conversion.h"
 
 namespace lckv {
@@ -21,8 +22,14 @@ constexpr absl::Duration kRetryAfterFull = absl::Seconds(1);
 // Counts one stream from its beginning to its end.
 class StreamSlot {
  public:
-  StreamSlot(PageStreams* streams, absl::string_view method, CacheMetrics::Direction direction)
-      : streams_(streams), method_(method), direction_(direction), begin_(absl::Now()) {
+  StreamSlot(PageStreams* streams, const grpc::ServerContextBase& context, absl::string_view method,
+             CacheMetrics::Direction direction)
+      : streams_(streams),
+        method_(method),
+        direction_(direction),
+        begin_(absl::Now()),
+        span_(streams->tracer->Continue(context).StartCall(
+            SpanKind::kServer, v1::Cache::service_full_name(), method, begin_)) {
     open_ = ++streams_->open_streams;
   }
   ~StreamSlot() { --streams_->open_streams; }
@@ -40,9 +47,13 @@ class StreamSlot {
     return absl::OkStatus();
   }
 
-  void Count(uint64_t bytes, const absl::Status& outcome) const {
+  // The stream ends.
+  void Count(uint64_t bytes, const absl::Status& outcome) {
     streams_->metrics->OnTransfer(direction_, bytes, absl::Now() - begin_);
     streams_->metrics->OnCall(method_, outcome);
+    span_.Set("lckv.transfer.bytes", bytes);
+    span_.SetStatus(outcome);
+    span_.End();
   }
 
  private:
@@ -50,6 +61,7 @@ class StreamSlot {
   const absl::string_view method_;
   const CacheMetrics::Direction direction_;
   const absl::Time begin_;
+  Span span_;
   int open_ = 0;
 };
 
@@ -58,7 +70,7 @@ class WritePagesReactor final : public grpc::ServerReadReactor<v1::WritePagesReq
   WritePagesReactor(PageStreams* streams, const grpc::ServerContextBase& context,
                     v1::WritePagesResponse* response)
       : core_(streams->core),
-        slot_(streams, "WritePages", CacheMetrics::Direction::kIn),
+        slot_(streams, context, "WritePages", CacheMetrics::Direction::kIn),
         response_(response) {
     if (absl::Status status = slot_.Admit(context); !status.ok()) {
       End(status);
@@ -96,7 +108,7 @@ class WritePagesReactor final : public grpc::ServerReadReactor<v1::WritePagesReq
   }
 
   CacheCore* const core_;
-  const StreamSlot slot_;
+  StreamSlot slot_;
   v1::WritePagesResponse* const response_;
   v1::WritePagesRequest chunk_;
   uint64_t reservation_ = 0;
@@ -108,7 +120,7 @@ class ReadPagesReactor final : public grpc::ServerWriteReactor<v1::ReadPagesResp
   ReadPagesReactor(PageStreams* streams, const grpc::ServerContextBase& context,
                    const v1::ReadPagesRequest& request)
       : core_(streams->core),
-        slot_(streams, "ReadPages", CacheMetrics::Direction::kOut),
+        slot_(streams, context, "ReadPages", CacheMetrics::Direction::kOut),
         read_lease_(request.read_lease()),
         positions_(request.pages().begin(), request.pages().end()) {
     absl::Status status = slot_.Admit(context);
@@ -168,7 +180,7 @@ class ReadPagesReactor final : public grpc::ServerWriteReactor<v1::ReadPagesResp
   }
 
   CacheCore* const core_;
-  const StreamSlot slot_;
+  StreamSlot slot_;
   const uint64_t read_lease_;
   std::vector<uint32_t> positions_;
   size_t next_ = 0;  // index into positions_ of the page being sent

@@ -9,6 +9,7 @@
 #include "cache/core/cache_core.h"
 #include "lckv/v1/cache.pb.h"
 #include "services/cache_node/cache_metrics.h"
+#include "services/common/tracing/tracer.h"
 
 namespace lckv {
 
@@ -16,6 +17,7 @@ namespace lckv {
 struct PageStreams {
   CacheCore* core;
   CacheMetrics* metrics;
+  const Tracer* tracer;
   int max_streams;
   std::atomic<int> open_streams{0};
 };

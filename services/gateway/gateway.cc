@@ -40,7 +40,8 @@ WorkerDirectoryOptions DirectoryOptions(const GatewayOptions& options) {
 
 absl::StatusOr<std::unique_ptr<Gateway>> Gateway::Start(const GatewayOptions& options) {
   LCKV_RETURN_IF_ERROR(CheckAddresses(options));
-  std::unique_ptr<Gateway> gateway(new Gateway(options));
+  LCKV_ASSIGN_OR_RETURN(std::unique_ptr<SpanExporter> exporter, MakeSpanExporter(options.tracing));
+  std::unique_ptr<Gateway> gateway(new Gateway(options, std::move(exporter)));
   if (!options.discovery.service.empty()) {
     LCKV_ASSIGN_OR_RETURN(gateway->discovery_,
                           WorkerDiscovery::Start(options.discovery, &gateway->directory_,
@@ -62,8 +63,9 @@ absl::StatusOr<std::unique_ptr<Gateway>> Gateway::Start(const GatewayOptions& op
   return gateway;
 }
 
-Gateway::Gateway(const GatewayOptions& options)
+Gateway::Gateway(const GatewayOptions& options, std::unique_ptr<SpanExporter> exporter)
     : options_(options),
+      tracer_(options.tracing, std::move(exporter), &metrics_.registry()),
       directory_(DirectoryOptions(options)),
       stalls_(&directory_.table(), options.stall_timeout),
       admission_(options.max_concurrent_turns),
@@ -72,7 +74,7 @@ Gateway::Gateway(const GatewayOptions& options)
       executor_(options.call_threads, options.max_waiting_calls),
       service_(options.service,
                RelayContext{&directory_, &stalls_, &metrics_, options.clock, options.relay},
-               &admission_, &sessions_, &executor_),
+               &admission_, &sessions_, &executor_, &tracer_),
       housekeeper_([this] { KeepHouse(); }) {
   metrics_.SetTurnCapacity(options.max_concurrent_turns);
 }

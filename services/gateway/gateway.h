@@ -11,6 +11,7 @@
 #include "services/common/executor.h"
 #include "services/common/metrics_server.h"
 #include "services/common/server_runner.h"
+#include "services/common/tracing/tracer.h"
 #include "services/gateway/admission.h"
 #include "services/gateway/gateway_metrics.h"
 #include "services/gateway/inference_service.h"
@@ -36,6 +37,7 @@ struct GatewayOptions {
   int call_threads = 8;  // for everything that is not a turn
   size_t max_waiting_calls = 256;
   absl::Duration grace = absl::Seconds(30);  // for running turns at shutdown
+  TracingOptions tracing;
   bool reflection = false;
   LogLevel log_level = LogLevel::kInfo;
   Clock* clock = Clock::Real();  // of the waits and times of turns
@@ -44,8 +46,8 @@ struct GatewayOptions {
 // A running gateway: the parts, wired in the order in which they depend on each other.
 class Gateway {
  public:
-  // Listens when it returns. INVALID_ARGUMENT for malformed addresses, FAILED_PRECONDITION when a
-  // port cannot be bound.
+  // Listens when it returns. INVALID_ARGUMENT for malformed addresses and options of tracing,
+  // FAILED_PRECONDITION when a port cannot be bound.
   static absl::StatusOr<std::unique_ptr<Gateway>> Start(const GatewayOptions& options);
   // Stops at once, unless Stop was called.
   ~Gateway();
@@ -61,7 +63,7 @@ class Gateway {
   void Drain(absl::Time deadline);
 
  private:
-  explicit Gateway(const GatewayOptions& options);
+  Gateway(const GatewayOptions& options, std::unique_ptr<SpanExporter> exporter);
   // Looks after stalled streams and the gauges, a few times a second, until the destructor.
   void KeepHouse();
   // True when it is time to stop.
@@ -69,6 +71,7 @@ class Gateway {
 
   const GatewayOptions options_;
   GatewayMetrics metrics_;
+  const Tracer tracer_;
   WorkerDirectory directory_;
   std::unique_ptr<WorkerDiscovery> discovery_;  // null: every worker is named by a flag
   StallMonitor stalls_;

@@ -21,6 +21,7 @@ class GatewayMetrics {
   void SetWorkers(const std::array<int, kWorkerStates>& by_state);
 
   const MetricsRegistry& registry() const { return registry_; }
+  MetricsRegistry& registry() { return registry_; }
 
  private:
   MetricsRegistry registry_;

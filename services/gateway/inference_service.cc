@@ -1,6 +1,7 @@
 #include "services/gateway/inference_service.h"
 
 #include <algorithm>
+#include <memory>
 #include <utility>
 
 #include "base/error_info.h"
@@ -59,51 +60,71 @@ void FixTurn(const grpc::CallbackServerContext& context, v1::WorkerGenerateReque
 
 InferenceService::InferenceService(const InferenceServiceOptions& options,
                                    const RelayContext& relay, Admission* admission,
-                                   SessionApi* sessions, Executor* executor)
+                                   SessionApi* sessions, Executor* executor, const Tracer* tracer)
     : options_(options),
       relay_(relay),
       admission_(admission),
       sessions_(sessions),
-      executor_(executor) {}
+      executor_(executor),
+      tracer_(tracer) {}
+
+Span InferenceService::StartCall(absl::string_view method, const Context& context) const {
+  return tracer_->Enter(context).StartCall(SpanKind::kServer, v1::Inference::service_full_name(),
+                                           method);
+}
 
 InferenceService::Stream* InferenceService::Generate(Context* context,
                                                      const v1::GenerateRequest* request) {
-  if (absl::Status status = Validate(*request); !status.ok()) return FailStream("Generate", status);
-  v1::WorkerGenerateRequest turn = CommonFields(*request);
-  if (request->has_text()) {
-    turn.set_text(request->text());
-  } else {
-    *turn.mutable_tokens() = request->tokens();
+  Span turn = StartCall("Generate", *context);
+  if (absl::Status status = Validate(*request); !status.ok()) {
+    return FailStream("Generate", status, std::move(turn));
   }
-  turn.set_parse_special(request->parse_special());
-  turn.set_add_special(request->add_special());
-  return StartTurn("Generate", context, std::move(turn));
+  v1::WorkerGenerateRequest out = CommonFields(*request);
+  if (request->has_text()) {
+    out.set_text(request->text());
+  } else {
+    *out.mutable_tokens() = request->tokens();
+  }
+  out.set_parse_special(request->parse_special());
+  out.set_add_special(request->add_special());
+  turn.Set("gen_ai.operation.name", "text_completion");
+  return StartTurn("Generate", context, std::move(turn), std::move(out));
 }
 
 InferenceService::Stream* InferenceService::Chat(Context* context, const v1::ChatRequest* request) {
-  if (absl::Status status = Validate(*request); !status.ok()) return FailStream("Chat", status);
-  v1::WorkerGenerateRequest turn = CommonFields(*request);
-  *turn.mutable_chat()->mutable_messages() = request->messages();
-  return StartTurn("Chat", context, std::move(turn));
+  Span turn = StartCall("Chat", *context);
+  if (absl::Status status = Validate(*request); !status.ok()) {
+    return FailStream("Chat", status, std::move(turn));
+  }
+  v1::WorkerGenerateRequest out = CommonFields(*request);
+  *out.mutable_chat()->mutable_messages() = request->messages();
+  turn.Set("gen_ai.operation.name", "chat");
+  return StartTurn("Chat", context, std::move(turn), std::move(out));
 }
 
 InferenceService::Stream* InferenceService::StartTurn(absl::string_view method, Context* context,
+                                                      Span turn,
                                                       v1::WorkerGenerateRequest request) {
+  Span admission = turn.position().StartSpan("admission");
   absl::StatusOr<Admission::Slot> slot = admission_->TryEnter();
+  admission.SetStatus(slot.status());
+  admission.End();
   if (!slot.ok()) {
     relay_.metrics->CountReject(ErrorReason(slot.status()));
-    return FailStream(method, slot.status());
+    return FailStream(method, slot.status(), std::move(turn));
   }
   FixTurn(*context, &request);
-  auto* relay = new TurnRelay(relay_, method, *std::move(slot), ReadTraceparent(*context),
+  turn.Set("gen_ai.request.max_tokens", request.sampling().max_tokens());
+  auto* relay = new TurnRelay(relay_, method, *std::move(slot), std::move(turn),
                               Deadline(*context, options_.turn_timeout), std::move(request));
   relay->Start();
   return relay;
 }
 
 InferenceService::Stream* InferenceService::FailStream(absl::string_view method,
-                                                       const absl::Status& status) {
+                                                       const absl::Status& status, Span turn) {
   relay_.metrics->CountRequest(method, status.code());
+  turn.SetStatus(status);
   return new FailedStream(ToGrpcStatus(status));
 }
 
@@ -112,15 +133,19 @@ InferenceService::Unary* InferenceService::Run(
     absl::string_view method, Context* context, const Request* request, Response* response,
     absl::Status (SessionApi::*function)(const CallContext&, const Request&, Response*)) {
   Unary* reactor = context->DefaultReactor();
-  const auto finish = [metrics = relay_.metrics, method, reactor](const absl::Status& status) {
+  const auto span = std::make_shared<Span>(StartCall(method, *context));
+  const auto finish = [metrics = relay_.metrics, method, reactor,
+                       span](const absl::Status& status) {
     metrics->CountRequest(method, status.code());
+    span->SetStatus(status);
+    span->End();
     reactor->Finish(ToGrpcStatus(status));
   };
   if (absl::Status status = Validate(*request); !status.ok()) {
     finish(status);
     return reactor;
   }
-  CallContext call{context, TenantOf(*context), ReadTraceparent(*context),
+  CallContext call{context, TenantOf(*context), span->context(),
                    Deadline(*context, options_.call_timeout)};
   // Context, request and response live until Finish.
   const bool taken = executor_->TrySubmit(

@@ -7,6 +7,7 @@
 #include "absl/time/time.h"
 #include "lckv/v1/inference.grpc.pb.h"
 #include "services/common/executor.h"
+#include "services/common/tracing/tracer.h"
 #include "services/gateway/admission.h"
 #include "services/gateway/session_api.h"
 #include "services/gateway/turn_relay.h"
@@ -23,7 +24,8 @@ struct InferenceServiceOptions {
 class InferenceService final : public v1::Inference::CallbackService {
  public:
   InferenceService(const InferenceServiceOptions& options, const RelayContext& relay,
-                   Admission* admission, SessionApi* sessions, Executor* executor);
+                   Admission* admission, SessionApi* sessions, Executor* executor,
+                   const Tracer* tracer);
 
   using Stream = grpc::ServerWriteReactor<v1::GenerateResponse>;
   using Unary = grpc::ServerUnaryReactor;
@@ -50,8 +52,10 @@ class InferenceService final : public v1::Inference::CallbackService {
                     v1::ListModelsResponse* response) override;
 
  private:
-  Stream* StartTurn(absl::string_view method, Context* context, v1::WorkerGenerateRequest request);
-  Stream* FailStream(absl::string_view method, const absl::Status& status);
+  Span StartCall(absl::string_view method, const Context& context) const;
+  Stream* StartTurn(absl::string_view method, Context* context, Span turn,
+                    v1::WorkerGenerateRequest request);
+  Stream* FailStream(absl::string_view method, const absl::Status& status, Span turn);
   template <typename Request, typename Response>
   Unary* Run(absl::string_view method, Context* context, const Request* request, Response* response,
              absl::Status (SessionApi::*function)(const CallContext&, const Request&, Response*));
@@ -61,6 +65,7 @@ class InferenceService final : public v1::Inference::CallbackService {
   Admission* const admission_;
   SessionApi* const sessions_;
   Executor* const executor_;
+  const Tracer* const tracer_;
 };
 
 }  // namespace lckv::gateway

@@ -84,6 +84,13 @@ int RunGateway(int argc, char** argv) {
     return *exit_status;
   }
   SetLogLevel(options.log_level);
+  const absl::StatusOr<TracingOptions> tracing =
+      TracingFromEnvironment("lckv-gateway", ProcessEnvironment());
+  if (!tracing.ok()) {
+    LogError("cannot start", {{"status", tracing.status().ToString()}});
+    return 1;
+  }
+  options.tracing = *tracing;
   absl::StatusOr<std::unique_ptr<Gateway>> gateway = Gateway::Start(options);
   if (!gateway.ok()) {
     LogError("cannot start", {{"status", gateway.status().ToString()}});

@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "base/log.h"
 #include "rpc/status_conversion.h"
@@ -17,14 +18,14 @@ constexpr size_t kWriterCapacity = 1;
 }  // namespace
 
 TurnRelay::TurnRelay(const RelayContext& context, absl::string_view method, Admission::Slot slot,
-                     TraceContext trace, absl::Time deadline, v1::WorkerGenerateRequest request)
+                     Span turn, absl::Time deadline, v1::WorkerGenerateRequest request)
     : StreamWriter(kWriterCapacity),
       context_(context),
       method_(method),
-      trace_(std::move(trace)),
       start_(context.clock->Now()),
       deadline_(deadline),
       max_tokens_(request.sampling().max_tokens()),
+      turn_(std::move(turn)),
       slot_(std::move(slot)),
       request_(std::move(request)) {
   context_.metrics->waiting_turns.Increment();
@@ -39,7 +40,10 @@ void TurnRelay::RouteAndCall() {
     Conclude(grpc::Status(grpc::StatusCode::CANCELLED, "cancelled by the client"));
     return;
   }
-  const absl::StatusOr<Route> route = ChooseRoute();
+  Span span = turn_.position().StartSpan("route");
+  const absl::StatusOr<Route> route = ChooseRoute(span);
+  span.SetStatus(route.status());
+  span.End();
   if (route.ok()) {
     Call(*route);
   } else {
@@ -49,8 +53,12 @@ void TurnRelay::RouteAndCall() {
   }
 }
 
-absl::StatusOr<Route> TurnRelay::ChooseRoute() {
-  if (!next_.worker.empty()) return Route{next_.worker, next_.takeover};
+absl::StatusOr<Route> TurnRelay::ChooseRoute(Span& span) {
+  if (!next_.worker.empty()) {
+    span.Set("lckv.worker.id", next_.worker);
+    span.Set("lckv.route.reason", "directed");
+    return Route{next_.worker, next_.takeover};
+  }
   const Placement placement =
       context_.directory->table().PlacementOf(request_.tenant(), request_.session_id());
   std::vector<std::string> excluded;
@@ -58,7 +66,10 @@ absl::StatusOr<Route> TurnRelay::ChooseRoute() {
   absl::StatusOr<Route> route = ChooseWorker(request_.session_id(), placement, excluded);
   // Better the same worker again than none.
   if (!route.ok() && !excluded.empty()) route = ChooseWorker(request_.session_id(), placement);
-  if (route.ok()) route->takeover |= next_.takeover;
+  if (!route.ok()) return route;
+  route->takeover |= next_.takeover;
+  span.Set("lckv.worker.id", route->worker);
+  span.Set("lckv.route.reason", route->worker == placement.holder ? "holder" : "fewest_turns");
   return route;
 }
 
@@ -72,6 +83,7 @@ void TurnRelay::Call(const Route& route) {
     return;
   }
   context_.directory->table().NoteAssigned(route.worker);
+  StartCallSpan(route);
   request_.set_takeover(route.takeover);
   std::shared_ptr<WorkerStream> stream =
       WorkerStream::Make(std::move(stub), route.worker, static_cast<WorkerStream::Listener*>(this));
@@ -83,7 +95,16 @@ void TurnRelay::Call(const Route& route) {
   if (cancelled()) stream->Cancel();
   context_.stalls->Watch(stream);
   WorkerStream& call = *stream;
-  call.Start(std::move(stream), request_, trace_, deadline_);
+  call.Start(std::move(stream), request_, call_.context(), deadline_);
+}
+
+void TurnRelay::StartCallSpan(const Route& route) {
+  call_ =
+      turn_.position().StartCall(SpanKind::kClient, v1::Worker::service_full_name(), "Generate");
+  call_.Set("lckv.worker.id", route.worker);
+  call_.Set("lckv.takeover", route.takeover);
+  call_.Set("lckv.continuation", history_.continuations);
+  call_.Set("lckv.resumed_tokens", request_.resume_from_size());
 }
 
 void TurnRelay::OnFrame(v1::GenerateResponse& frame) {
@@ -125,9 +146,18 @@ bool TurnRelay::AdaptFrame(v1::GenerateResponse& frame) {
   frame.set_seed(first ? request_.sampling().seed() : 0);
   if (frame.has_done()) {
     attempt_.done = true;
+    DescribeDone(frame.done());
     frame.mutable_done()->set_continuations(history_.continuations);
   }
   return first || frame.has_done() || frame.token_ids_size() > 0 || !frame.text().empty();
+}
+
+void TurnRelay::DescribeDone(const v1::TurnResult& done) {
+  if (!turn_.recording()) return;
+  turn_.Set("gen_ai.usage.input_tokens", done.usage().input_tokens());
+  turn_.Set(
+      "gen_ai.response.finish_reasons",
+      std::vector<std::string>{absl::AsciiStrToLower(v1::FinishReason_Name(done.finish_reason()))});
 }
 
 void TurnRelay::Observe(const v1::GenerateResponse& frame) {
@@ -137,6 +167,7 @@ void TurnRelay::Observe(const v1::GenerateResponse& frame) {
   const absl::Time now = context_.clock->Now();
   if (request_.resume_from().empty()) {
     metrics.time_to_first_token.Observe(absl::ToDoubleSeconds(now - start_));
+    turn_.Set("lckv.time_to_first_token", absl::ToDoubleSeconds(now - start_));
     metrics.waiting_turns.Decrement();
     metrics.running_turns.Increment();
   } else {
@@ -165,6 +196,11 @@ void TurnRelay::OnEnd(const grpc::Status& status) {
     MutexLock lock(mu_);
     if (stream_ != nullptr) attempt_.stalled = stream_->stalled();
     stream_ = nullptr;
+  }
+  if (call_.recording()) {
+    call_.Set("lckv.stalled", attempt_.stalled);
+    call_.SetStatus(FromGrpcStatus(status));
+    call_.End();
   }
   if (refused_.has_value()) {
     Conclude(*refused_);
@@ -197,7 +233,7 @@ void TurnRelay::Follow(const RelayDecision& decision) {
                                             {"tokens", request_.resume_from_size()},
                                             {"stalled", attempt_.stalled},
                                             {"status", std::string(attempt_.status.message())},
-                                            {"trace", trace_.trace_id}});
+                                            {"trace", turn_.context().trace_id}});
   } else if (!decision.wait) {
     ++history_.reroutes;
   }
@@ -230,8 +266,18 @@ void TurnRelay::Conclude(const grpc::Status& status) {
            {"tokens", request_.resume_from_size()},
            {"continuations", history_.continuations},
            {"seconds", absl::ToDoubleSeconds(took)},
-           {"trace", trace_.trace_id}});
+           {"trace", turn_.context().trace_id}});
+  EndTurnSpan(status);
   End(status);
+}
+
+void TurnRelay::EndTurnSpan(const grpc::Status& status) {
+  if (!turn_.recording()) return;
+  turn_.Set("gen_ai.usage.output_tokens", request_.resume_from_size());
+  turn_.Set("lckv.continuations", history_.continuations);
+  turn_.Set("lckv.reroutes", history_.reroutes);
+  turn_.SetStatus(FromGrpcStatus(status));
+  turn_.End();
 }
 
 void TurnRelay::OnCancelled() {

@@ -13,7 +13,7 @@
 #include "base/mutex.h"
 #include "lckv/v1/worker.grpc.pb.h"
 #include "services/common/stream_writer.h"
-#include "services/common/trace_context.h"
+#include "services/common/tracing/span.h"
 #include "services/gateway/admission.h"
 #include "services/gateway/gateway_metrics.h"
 #include "services/gateway/relay_policy.h"
@@ -43,10 +43,11 @@ struct RelayContext {
 // gRPC is done with it.
 class TurnRelay final : public StreamWriter<v1::GenerateResponse>, private WorkerStream::Listener {
  public:
-  // `method`: "Generate" or "Chat", for the metrics. `request` has session id, turn id, seed and
-  // max_tokens set. The client's stream ends at `deadline` at the latest.
-  TurnRelay(const RelayContext& context, absl::string_view method, Admission::Slot slot,
-            TraceContext trace, absl::Time deadline, v1::WorkerGenerateRequest request);
+  // `method`: "Generate" or "Chat", for the metrics. `turn`: the client's call. `request` has
+  // session id, turn id, seed and max_tokens set. The client's stream ends at `deadline` at the
+  // latest.
+  TurnRelay(const RelayContext& context, absl::string_view method, Admission::Slot slot, Span turn,
+            absl::Time deadline, v1::WorkerGenerateRequest request);
   // Begins the chain. Once.
   void Start();
 
@@ -62,11 +63,15 @@ class TurnRelay final : public StreamWriter<v1::GenerateResponse>, private Worke
   void WaitThenRoute(absl::Duration delay);
   void Conclude(const grpc::Status& status);
 
-  absl::StatusOr<Route> ChooseRoute();
+  // Says in `span` why it chose as it did.
+  absl::StatusOr<Route> ChooseRoute(Span& span);
   void Follow(const RelayDecision& decision);
   // Takes what the client must get exactly once out of a frame. False when nothing is left to send.
   bool AdaptFrame(v1::GenerateResponse& frame);
   void Observe(const v1::GenerateResponse& frame);
+  void StartCallSpan(const Route& route);
+  void DescribeDone(const v1::TurnResult& done);
+  void EndTurnSpan(const grpc::Status& status);
 
   // Anywhere, at any time.
   void OnCancelled() override;
@@ -75,12 +80,13 @@ class TurnRelay final : public StreamWriter<v1::GenerateResponse>, private Worke
   // Constant.
   const RelayContext context_;
   const std::string method_;
-  const TraceContext trace_;
   const absl::Time start_;
   const absl::Time deadline_;
   const uint32_t max_tokens_;
 
   // Belongs to the chain.
+  Span turn_;
+  Span call_;  // the call in progress
   const Admission::Slot slot_;
   v1::WorkerGenerateRequest request_;  // resume_from: the tokens relayed so far
   TurnHistory history_;

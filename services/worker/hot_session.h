@@ -9,6 +9,7 @@
 #include "base/mutex.h"
 #include "engine/encode/segment.h"
 #include "lckv/v1/cache.pb.h"
+#include "services/common/tracing/span.h"
 #include "services/worker/session_key.h"
 
 namespace lckv::worker {
@@ -55,6 +56,8 @@ struct HotSession {
   // The page pusher's mark: at most one push is queued or running.
   enum class Push { kNone, kQueued, kRunning, kRunningAndAgain };
   Push push ABSL_GUARDED_BY(mu) = Push::kNone;
+  // The turn on whose behalf the next push is made.
+  TracePosition push_trace ABSL_GUARDED_BY(mu);
 
   // A turn was acknowledged that the cache node has not (a `memory` session, the node was away).
   bool AheadOfStore() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) {

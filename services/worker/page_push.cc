@@ -9,6 +9,7 @@
 #include "base/crc32c.h"
 #include "base/sha256.h"
 #include "base/status_macros.h"
+#include "rpc/outgoing_trace.h"
 #include "services/worker/content_id.h"
 #include "services/worker/manifest.h"
 
@@ -41,12 +42,17 @@ struct PagePush::Delta {
 PagePush::PagePush(Engine* engine, CacheClient* cache, CacheSync* sync, WorkerMetrics* metrics)
     : engine_(engine), cache_(cache), sync_(sync), metrics_(metrics) {}
 
-absl::Status PagePush::Push(HotSession& session) {
+absl::Status PagePush::Push(HotSession& session, const TracePosition& trace) {
   MutexLock push(session.push_mu);
   const Start start = Begin(session);
   if (start.dropped) return absl::OkStatus();
+  Span span = trace.StartSpan("push");
+  const OutgoingTrace outgoing(FormatTraceparent(span.context()));
   const absl::Time began = absl::Now();
   const absl::StatusOr<uint64_t> pushed_bytes = PushDelta(session, start);
+  // A push that a cut has overtaken is no failure.
+  if (!absl::IsFailedPrecondition(pushed_bytes.status())) span.SetStatus(pushed_bytes.status());
+  span.Set("lckv.push.bytes", pushed_bytes.value_or(0));
   if (!pushed_bytes.ok()) {
     MutexLock lock(session.mu);
     session.unpushed = true;

@@ -7,6 +7,7 @@
 #include "absl/time/time.h"
 #include "cache/client/cache_client.h"
 #include "engine/runtime/engine.h"
+#include "services/common/tracing/span.h"
 #include "services/worker/cache_sync.h"
 #include "services/worker/hot_session.h"
 
@@ -21,8 +22,9 @@ class PagePush {
   PagePush(Engine* engine, CacheClient* cache, CacheSync* sync, WorkerMetrics* metrics);
 
   // Also while a turn runs. After an error the session is `unpushed`; what was written is given
-  // back. OK when there was nothing to do. Waits while another push of the session runs.
-  absl::Status Push(HotSession& session);
+  // back. OK when there was nothing to do. Waits while another push of the session runs. `trace`:
+  // the turn whose pages these are; a push that somebody else asks for belongs to none.
+  absl::Status Push(HotSession& session, const TracePosition& trace = {});
 
  private:
   struct Start;

@@ -1,5 +1,7 @@
 #include "services/worker/push_queue.h"
 
+#include <utility>
+
 #include "base/log.h"
 
 namespace lckv::worker {
@@ -7,10 +9,11 @@ namespace lckv::worker {
 PushQueue::PushQueue(PagePush* push, int threads, size_t capacity)
     : push_(push), executor_(threads, capacity) {}
 
-void PushQueue::Schedule(const std::shared_ptr<HotSession>& session) {
+void PushQueue::Schedule(const std::shared_ptr<HotSession>& session, const TracePosition& trace) {
   {
     MutexLock lock(session->mu);
     if (session->dropped) return;
+    if (trace.recording()) session->push_trace = trace;
     switch (session->push) {
       case HotSession::Push::kQueued:
       case HotSession::Push::kRunningAndAgain:
@@ -31,11 +34,13 @@ void PushQueue::Schedule(const std::shared_ptr<HotSession>& session) {
 void PushQueue::Run(const std::shared_ptr<HotSession>& session) {
   bool again = true;
   while (again) {
+    TracePosition trace;
     {
       MutexLock lock(session->mu);
       session->push = HotSession::Push::kRunning;
+      trace = std::exchange(session->push_trace, {});
     }
-    const absl::Status status = push_->Push(*session);
+    const absl::Status status = push_->Push(*session, trace);
     // A push that a cut has overtaken is no failure.
     if (!status.ok() && !absl::IsFailedPrecondition(status)) {
       LogWarning("push failed",

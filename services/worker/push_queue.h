@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "services/common/executor.h"
+#include "services/common/tracing/span.h"
 #include "services/worker/hot_session.h"
 #include "services/worker/page_push.h"
 
@@ -19,7 +20,8 @@ class PushQueue {
   PushQueue(PagePush* push, int threads, size_t capacity);
   ~PushQueue() { Stop(); }
 
-  void Schedule(const std::shared_ptr<HotSession>& session);
+  // `trace`: the turn on whose behalf; by default none, and the last that was given stays.
+  void Schedule(const std::shared_ptr<HotSession>& session, const TracePosition& trace = {});
   // Finishes what waits, takes nothing more.
   void Stop() { executor_.Shutdown(); }
 

@@ -134,6 +134,13 @@ int RunWorker(int argc, char** argv) {
     return *exit_status;
   }
   SetLogLevel(options.log_level);
+  const absl::StatusOr<TracingOptions> tracing =
+      TracingFromEnvironment("lckv-worker", ProcessEnvironment());
+  if (!tracing.ok()) {
+    LogError("cannot start", {{"status", tracing.status().ToString()}});
+    return 1;
+  }
+  options.tracing = *tracing;
   absl::StatusOr<std::unique_ptr<Worker>> worker = Worker::Start(options);
   if (!worker.ok()) {
     LogError("cannot start", {{"status", worker.status().ToString()}});

@@ -11,7 +11,9 @@
 #include "base/error_info.h"
 #include "base/log.h"
 #include "base/status_macros.h"
+#include "rpc/outgoing_trace.h"
 #include "services/worker/manifest.h"
+#include "services/worker/turn_spans.h"
 
 namespace lckv::worker {
 namespace {
@@ -34,11 +36,12 @@ absl::Status NodeAwayError(absl::string_view what, const absl::Status& status) {
 
 Turn::Turn(const TurnParts& parts, const TurnRunnerOptions& options,
            const v1::WorkerGenerateRequest& request, const TurnArrival& arrival,
-           TurnControl& control, FrameSink& sink)
+           const TracePosition& trace, TurnControl& control, FrameSink& sink)
     : parts_(parts),
       options_(options),
       request_(request),
       arrival_(arrival),
+      trace_(trace),
       control_(control),
       sink_(sink),
       key_{request.tenant(), request.session_id()},
@@ -76,6 +79,16 @@ absl::Status Turn::StopStatus() const {
 }
 
 absl::Status Turn::TakeSession() {
+  Span span = trace_.StartSpan("acquire");
+  const OutgoingTrace outgoing(FormatTraceparent(span.context()));
+  const absl::Status status = TakeClaimAndLease();
+  span.SetStatus(status);
+  span.Set("lckv.session.hot", was_hot_);
+  span.Set("lckv.takeover", request_.takeover());
+  return status;
+}
+
+absl::Status Turn::TakeClaimAndLease() {
   const absl::Time claim_deadline =
       std::min(arrival_.deadline, parts_.clock->Now() + options_.claim_timeout);
   LCKV_ASSIGN_OR_RETURN(SessionClaim claim, parts_.store->Claim(key_, claim_deadline));
@@ -155,8 +168,8 @@ absl::Status Turn::OpenCold() {
   } else {
     opening_.segments = ToEngineSegments(head_);
   }
-  LCKV_ASSIGN_OR_RETURN(restore_,
-                        parts_.opener->Open(session(), *acquired_, opening_, arrival_.deadline));
+  LCKV_ASSIGN_OR_RETURN(restore_, Restore(*parts_.opener, session(), *acquired_, opening_,
+                                          arrival_.deadline, trace_));
   result_.set_numerics_changed(acquired_->numerics_changed);
   result_.set_kv_changed(acquired_->kv_changed);
   acquired_.reset();
@@ -235,6 +248,7 @@ absl::Status Turn::Submit(TurnRequest request) {
       parts_.engine->max_context());
   const int64_t pages = parts_.engine->page_layout().PagesFor(tokens);
   stream_ = std::make_shared<TurnStream>(options_.stream_capacity, nullptr);
+  submitted_ = absl::Now();
   absl::Status status;
   for (int attempt = 0; attempt < kSubmitAttempts; ++attempt) {
     status = parts_.engine->Submit(request, stream_);
@@ -276,6 +290,7 @@ void Turn::Deliver() {
   }
   control_.Detach();
   claim_->SetEnding();
+  RecordEngineSpans(*outcome_, static_cast<int32_t>(head_.passes()), submitted_, trace_);
 }
 
 void Turn::Accept(int32_t token) {
@@ -294,7 +309,7 @@ void Turn::Accept(int32_t token) {
   // The first token too: by then the input is encoded, which is what costs most.
   const size_t interval = static_cast<size_t>(options_.checkpoint_tokens);
   if (stream_ != nullptr && (generated_.size() == 1 || generated_.size() % interval == 0)) {
-    parts_.push_queue->Schedule(claim_->shared_session());
+    parts_.push_queue->Schedule(claim_->shared_session(), trace_);
   }
 }
 
@@ -338,7 +353,7 @@ absl::Status Turn::Conclude() {
 
 // The turn goes on elsewhere: what it has so far is left at the cache node as a checkpoint.
 absl::Status Turn::ConcludeDrained() {
-  const absl::Status pushed = parts_.push->Push(session());
+  const absl::Status pushed = parts_.push->Push(session(), trace_);
   if (!pushed.ok()) {
     LogWarning("checkpoint before moving a turn failed",
                {{"session", key_.session_id}, {"error", pushed.ToString()}});
@@ -360,9 +375,7 @@ absl::Status Turn::Commit(FinishReason reason) {
   next.set_last_turn_input_tokens(static_cast<uint32_t>(input_tokens_));
   next.set_last_finish_reason(ToProtoReason(reason));
   next.set_last_turn_seed(seed_);
-  // The client's deadline does not count: what it has seen must not be lost.
-  const absl::Status status =
-      parts_.sync->CommitTurn(session(), next, absl::Now() + options_.commit_timeout);
+  const absl::Status status = CommitManifest(next);
   if (!status.ok()) LCKV_RETURN_IF_ERROR(CommitFailed(status, std::move(next)));
   FillResult(reason);
 
@@ -373,8 +386,21 @@ absl::Status Turn::Commit(FinishReason reason) {
   frame.set_text(detokenizer_.Flush());
   *frame.mutable_done() = result_;
   const bool delivered = sink_.Write(std::move(frame));
-  parts_.push_queue->Schedule(shared);
+  parts_.push_queue->Schedule(shared, trace_);
   return delivered ? absl::OkStatus() : absl::CancelledError("the client went away");
+}
+
+absl::Status Turn::CommitManifest(const v1::Manifest& next) {
+  Span span = trace_.StartSpan("commit");
+  const OutgoingTrace outgoing(FormatTraceparent(span.context()));
+  // The client's deadline does not count: what it has seen must not be lost.
+  const absl::Status status =
+      parts_.sync->CommitTurn(session(), next, absl::Now() + options_.commit_timeout);
+  span.SetStatus(status);
+  span.Set("lckv.session.version", next.version());
+  span.Set("lckv.transcript_tokens", next.committed_tokens());
+  span.Set("lckv.durable", next.durability() == v1::DURABLE);
+  return status;
 }
 
 // OK: the turn is acknowledged nevertheless.

@@ -16,8 +16,8 @@ namespace lckv::worker {
 class Turn {
  public:
   Turn(const TurnParts& parts, const TurnRunnerOptions& options,
-       const v1::WorkerGenerateRequest& request, const TurnArrival& arrival, TurnControl& control,
-       FrameSink& sink);
+       const v1::WorkerGenerateRequest& request, const TurnArrival& arrival,
+       const TracePosition& trace, TurnControl& control, FrameSink& sink);
 
   absl::Status Run();
   // Filled as far as the turn came.
@@ -26,6 +26,7 @@ class Turn {
  private:
   // The session's claim; its lease, and its manifest if it is cold.
   absl::Status TakeSession();
+  absl::Status TakeClaimAndLease();
   // Afterwards the session is hot and the input known, or the turn, committed already, is
   // `answered`.
   absl::Status Prepare(bool* answered);
@@ -44,6 +45,7 @@ class Turn {
   absl::Status Conclude();
   absl::Status ConcludeDrained();
   absl::Status Commit(FinishReason reason);
+  absl::Status CommitManifest(const v1::Manifest& next);
   absl::Status CommitFailed(const absl::Status& status, v1::Manifest next);
   absl::Status CutBack(int32_t tokens);
   void FillResult(FinishReason reason);
@@ -57,6 +59,7 @@ class Turn {
   const TurnRunnerOptions& options_;
   const v1::WorkerGenerateRequest& request_;
   const TurnArrival& arrival_;
+  const TracePosition trace_;  // of the turn
   TurnControl& control_;
   FrameSink& sink_;
 
@@ -84,6 +87,7 @@ class Turn {
   std::shared_ptr<TurnStream> stream_;  // null: nothing was submitted
   std::optional<TurnOutcome> outcome_;
   absl::Time picked_up_;
+  absl::Time submitted_;
   absl::Time last_token_ = absl::InfinitePast();
   v1::TurnResult result_;
 };

@@ -6,8 +6,11 @@
 #include "absl/time/clock.h"
 #include "base/log.h"
 #include "base/status_macros.h"
+#include "lckv/v1/worker.grpc.pb.h"
+#include "rpc/outgoing_trace.h"
 #include "services/worker/turn.h"
 #include "services/worker/turn_plan.h"
+#include "services/worker/turn_spans.h"
 
 namespace lckv::worker {
 
@@ -16,14 +19,23 @@ TurnRunner::TurnRunner(const TurnParts& parts, const TurnRunnerOptions& options)
 
 absl::Status TurnRunner::Run(const v1::WorkerGenerateRequest& request, const TurnArrival& arrival,
                              TurnControl& control, FrameSink& sink) const {
-  LCKV_RETURN_IF_ERROR(ValidateTurn(request, parts_.engine->config().vocab_size));
-  Turn turn(parts_, options_, request, arrival, control, sink);
+  Span span = arrival.trace.StartCall(SpanKind::kServer, v1::Worker::service_full_name(),
+                                      "Generate", arrival.received);
+  if (const absl::Status valid = ValidateTurn(request, parts_.engine->config().vocab_size);
+      !valid.ok()) {
+    span.SetStatus(valid);
+    return valid;
+  }
+  // Calls that no narrower span makes are the turn's.
+  const OutgoingTrace outgoing(FormatTraceparent(span.context()));
+  Turn turn(parts_, options_, request, arrival, span.position(), control, sink);
   const absl::Status status = turn.Run();
   v1::TurnResult result = turn.result();
   result.mutable_timings()->set_total_seconds(
       absl::ToDoubleSeconds(absl::Now() - arrival.received));
   parts_.metrics->OnTurn(status, result);
-  LogInfo("turn", {{"trace", arrival.trace_id},
+  EndTurnSpan(status, result, span);
+  LogInfo("turn", {{"trace", span.context().trace_id},
                    {"session", request.session_id()},
                    {"outcome", absl::StatusCodeToString(status.code())},
                    {"error", status.message()},
@@ -36,7 +48,9 @@ absl::Status TurnRunner::Run(const v1::WorkerGenerateRequest& request, const Tur
 }
 
 absl::StatusOr<v1::PrefetchResponse> TurnRunner::Prefetch(const v1::PrefetchRequest& request,
-                                                          absl::Time deadline) const {
+                                                          absl::Time deadline,
+                                                          const TracePosition& trace) const {
+  const OutgoingTrace outgoing(FormatTraceparent(trace.context()));
   const SessionKey key = {request.tenant(), request.session_id()};
   v1::PrefetchResponse response;
   LCKV_ASSIGN_OR_RETURN(
@@ -54,7 +68,7 @@ absl::StatusOr<v1::PrefetchResponse> TurnRunner::Prefetch(const v1::PrefetchRequ
   }
   const Opening opening = PlanOpening(acquired.manifest(), policy, {}, {});
   absl::StatusOr<RestoreReport> report =
-      parts_.opener->Open(claim.session(), acquired, opening, deadline);
+      Restore(*parts_.opener, claim.session(), acquired, opening, deadline, trace);
   if (!report.ok()) {
     parts_.sync->ReleaseLease(claim.session());
     return report.status();

@@ -9,6 +9,7 @@
 #include "engine/runtime/engine.h"
 #include "engine/tokenizer/tokenizer.h"
 #include "lckv/v1/worker.pb.h"
+#include "services/common/tracing/span.h"
 #include "services/worker/cache_sync.h"
 #include "services/worker/evictor.h"
 #include "services/worker/page_push.h"
@@ -48,7 +49,7 @@ struct TurnRunnerOptions {
 struct TurnArrival {
   absl::Time received;
   absl::Time deadline = absl::InfiniteFuture();
-  std::string trace_id;
+  TracePosition trace;  // the caller's
 };
 
 // Runs whole turns, the Generate of worker.proto: session (hot, or acquired and restored), engine,
@@ -66,7 +67,8 @@ class TurnRunner {
 
   // Makes a session hot ahead of its turn. OK, zeros: it was.
   absl::StatusOr<v1::PrefetchResponse> Prefetch(const v1::PrefetchRequest& request,
-                                                absl::Time deadline) const;
+                                                absl::Time deadline,
+                                                const TracePosition& trace = {}) const;
 
  private:
   const TurnParts parts_;

@@ -60,12 +60,16 @@ absl::Status CheckOptions(const WorkerOptions& options) {
 
 }  // namespace
 
-Worker::Worker(const WorkerOptions& options)
-    : options_(options), id_(MakeWorkerId(options)), metrics_(&registry_, options.vllm_metrics) {}
+Worker::Worker(const WorkerOptions& options, std::unique_ptr<SpanExporter> exporter)
+    : options_(options),
+      id_(MakeWorkerId(options)),
+      metrics_(&registry_, options.vllm_metrics),
+      tracer_(options.tracing, std::move(exporter), &registry_) {}
 
 absl::StatusOr<std::unique_ptr<Worker>> Worker::Start(const WorkerOptions& options) {
   LCKV_RETURN_IF_ERROR(CheckOptions(options));
-  std::unique_ptr<Worker> worker(new Worker(options));
+  LCKV_ASSIGN_OR_RETURN(std::unique_ptr<SpanExporter> exporter, MakeSpanExporter(options.tracing));
+  std::unique_ptr<Worker> worker(new Worker(options, std::move(exporter)));
   LCKV_RETURN_IF_ERROR(worker->LoadModel());
   LCKV_RETURN_IF_ERROR(worker->LoadTokenizer());
   worker->MakeCore();
@@ -149,6 +153,7 @@ absl::Status Worker::Serve() {
   parts.ticker = ticker_.get();
   parts.drainer = drainer_.get();
   parts.executor = executor_.get();
+  parts.tracer = &tracer_;
   service_ = std::make_unique<WorkerService>(parts, ModelInfo(), id_);
   if (!options_.metrics_listen.empty()) {
     LCKV_ASSIGN_OR_RETURN(metrics_server_,

@@ -20,6 +20,7 @@
 #include "services/common/metrics.h"
 #include "services/common/metrics_server.h"
 #include "services/common/server_runner.h"
+#include "services/common/tracing/tracer.h"
 #include "services/worker/drainer.h"
 #include "services/worker/load_board.h"
 #include "services/worker/periodic.h"
@@ -59,6 +60,7 @@ struct WorkerOptions {
   absl::Duration drain_grace = absl::Seconds(15);
   NumericsPolicy numerics = NumericsPolicy::kSame;
   FingerprintPolicy fingerprint = FingerprintPolicy::kRecompute;
+  TracingOptions tracing;
   bool vllm_metrics = false;
   bool reflection = false;
   LogLevel log_level = LogLevel::kInfo;
@@ -85,7 +87,7 @@ class Worker {
   void Drain(absl::Time deadline);
 
  private:
-  explicit Worker(const WorkerOptions& options);
+  Worker(const WorkerOptions& options, std::unique_ptr<SpanExporter> exporter);
   absl::Status LoadModel();
   absl::Status LoadTokenizer();
   void MakeCore();
@@ -97,6 +99,7 @@ class Worker {
   const std::string id_;
   MetricsRegistry registry_;
   WorkerMetrics metrics_;
+  const Tracer tracer_;
   std::unique_ptr<Checkpoint> checkpoint_;
   std::unique_ptr<Tokenizer> tokenizer_;
   std::optional<ChatTemplate> chat_template_;

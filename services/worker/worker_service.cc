@@ -8,9 +8,9 @@
 #include "base/error_info.h"
 #include "base/status_macros.h"
 #include "cache/image/manifest.h"
+#include "rpc/outgoing_trace.h"
 #include "rpc/status_conversion.h"
 #include "services/common/stream_writer.h"
-#include "services/common/trace_context.h"
 #include "services/worker/generate_call.h"
 
 namespace lckv::worker {
@@ -114,20 +114,32 @@ grpc::ServerWriteReactor<v1::GenerateResponse>* WorkerService::Generate(
   TurnArrival arrival;
   arrival.received = absl::Now();
   arrival.deadline = DeadlineOf(*context);
-  arrival.trace_id = ReadTraceparent(*context).trace_id;
+  arrival.trace = parts_.tracer->Enter(*context);
   // The request lives until the call has ended.
   const absl::Status taken = parts_.desk->Submit(call->control(), [this, call, request, arrival] {
     call->End(ToGrpcStatus(parts_.core->runner.Run(*request, arrival, *call->control(), *call)));
   });
-  if (!taken.ok()) call->End(ToGrpcStatus(taken));
+  if (!taken.ok()) {
+    arrival.trace
+        .StartCall(SpanKind::kServer, v1::Worker::service_full_name(), "Generate", arrival.received)
+        .SetStatus(taken);
+    call->End(ToGrpcStatus(taken));
+  }
   return call;
 }
 
-grpc::ServerUnaryReactor* WorkerService::RunUnary(grpc::CallbackServerContext* context,
-                                                  std::function<absl::Status()> work) {
+grpc::ServerUnaryReactor* WorkerService::RunUnary(
+    absl::string_view method, grpc::CallbackServerContext* context,
+    std::function<absl::Status(const TracePosition& trace)> work) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  const bool taken = parts_.executor->TrySubmit(
-      [reactor, work = std::move(work)] { reactor->Finish(ToGrpcStatus(work())); });
+  const auto span = std::make_shared<Span>(parts_.tracer->Continue(*context).StartCall(
+      SpanKind::kServer, v1::Worker::service_full_name(), method));
+  const bool taken = parts_.executor->TrySubmit([reactor, span, work = std::move(work)] {
+    const absl::Status status = work(span->position());
+    span->SetStatus(status);
+    span->End();
+    reactor->Finish(ToGrpcStatus(status));
+  });
   if (!taken) reactor->Finish(ToGrpcStatus(QueueFull("too many calls wait")));
   return reactor;
 }
@@ -135,24 +147,30 @@ grpc::ServerUnaryReactor* WorkerService::RunUnary(grpc::CallbackServerContext* c
 grpc::ServerUnaryReactor* WorkerService::Prefetch(grpc::CallbackServerContext* context,
                                                   const v1::PrefetchRequest* request,
                                                   v1::PrefetchResponse* response) {
-  return RunUnary(context, [this, request, response, deadline = DeadlineOf(*context)] {
-    LCKV_RETURN_IF_ERROR(ValidateSessionName(request->tenant(), request->session_id()));
-    if (parts_.board->state() == v1::LoadReport::DRAINING) {
-      return WithErrorInfo(absl::UnavailableError("the worker is draining"), {kReasonDraining, {}});
-    }
-    LCKV_ASSIGN_OR_RETURN(*response, parts_.core->runner.Prefetch(*request, deadline));
-    return absl::OkStatus();
-  });
+  return RunUnary(
+      "Prefetch", context,
+      [this, request, response, deadline = DeadlineOf(*context)](const TracePosition& trace) {
+        LCKV_RETURN_IF_ERROR(ValidateSessionName(request->tenant(), request->session_id()));
+        if (parts_.board->state() == v1::LoadReport::DRAINING) {
+          return WithErrorInfo(absl::UnavailableError("the worker is draining"),
+                               {kReasonDraining, {}});
+        }
+        LCKV_ASSIGN_OR_RETURN(*response, parts_.core->runner.Prefetch(*request, deadline, trace));
+        return absl::OkStatus();
+      });
 }
 
 grpc::ServerUnaryReactor* WorkerService::Offload(grpc::CallbackServerContext* context,
                                                  const v1::OffloadRequest* request,
                                                  v1::OffloadResponse* /*response*/) {
-  return RunUnary(context, [this, request, deadline = DeadlineOf(*context)] {
-    LCKV_RETURN_IF_ERROR(ValidateSessionName(request->tenant(), request->session_id()));
-    return parts_.core->evictor.Offload({request->tenant(), request->session_id()}, "offload",
-                                        deadline);
-  });
+  return RunUnary(
+      "Offload", context,
+      [this, request, deadline = DeadlineOf(*context)](const TracePosition& trace) {
+        const OutgoingTrace outgoing(FormatTraceparent(trace.context()));
+        LCKV_RETURN_IF_ERROR(ValidateSessionName(request->tenant(), request->session_id()));
+        return parts_.core->evictor.Offload({request->tenant(), request->session_id()}, "offload",
+                                            deadline);
+      });
 }
 
 grpc::ServerWriteReactor<v1::DrainProgress>* WorkerService::Drain(
@@ -186,7 +204,7 @@ void WorkerService::FillLoad(LoadBoard::Cursor* cursor, v1::LoadReport* report) 
 grpc::ServerUnaryReactor* WorkerService::Tokenize(grpc::CallbackServerContext* context,
                                                   const v1::TokenizeRequest* request,
                                                   v1::TokenizeResponse* response) {
-  return RunUnary(context, [this, request, response] {
+  return RunUnary("Tokenize", context, [this, request, response](const TracePosition& /*trace*/) {
     Tokenizer::EncodeOptions options;
     options.add_special = request->add_special();
     options.parse_special = request->parse_special();
@@ -200,7 +218,7 @@ grpc::ServerUnaryReactor* WorkerService::Tokenize(grpc::CallbackServerContext* c
 grpc::ServerUnaryReactor* WorkerService::Detokenize(grpc::CallbackServerContext* context,
                                                     const v1::DetokenizeRequest* request,
                                                     v1::DetokenizeResponse* response) {
-  return RunUnary(context, [this, request, response] {
+  return RunUnary("Detokenize", context, [this, request, response](const TracePosition& /*trace*/) {
     LCKV_ASSIGN_OR_RETURN(*response->mutable_text(),
                           parts_.tokenizer->Decode(request->ids(), request->skip_special()));
     return absl::OkStatus();

@@ -8,6 +8,7 @@
 #include "engine/tokenizer/tokenizer.h"
 #include "lckv/v1/worker.grpc.pb.h"
 #include "services/common/executor.h"
+#include "services/common/tracing/tracer.h"
 #include "services/worker/drainer.h"
 #include "services/worker/load_board.h"
 #include "services/worker/report_ticker.h"
@@ -29,6 +30,7 @@ class WorkerService final : public v1::Worker::CallbackService {
     ReportTicker* ticker = nullptr;
     Drainer* drainer = nullptr;
     Executor* executor = nullptr;  // for calls that are no turns
+    const Tracer* tracer = nullptr;
   };
   // All parts outlive the service. `model`: what ListModels says.
   WorkerService(const Parts& parts, v1::ModelInfo model, std::string worker_id);
@@ -60,8 +62,8 @@ class WorkerService final : public v1::Worker::CallbackService {
   class DrainCall;
 
   // Finishes the call with what `work` returns, computed on the executor.
-  grpc::ServerUnaryReactor* RunUnary(grpc::CallbackServerContext* context,
-                                     std::function<absl::Status()> work);
+  grpc::ServerUnaryReactor* RunUnary(absl::string_view method, grpc::CallbackServerContext* context,
+                                     std::function<absl::Status(const TracePosition& trace)> work);
   void FillLoad(LoadBoard::Cursor* cursor, v1::LoadReport* report) const;
 
   const Parts parts_;

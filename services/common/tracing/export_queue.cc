@@ -6,17 +6,16 @@
 #include "absl/time/clock.h"
 #include "base/error_info.h"
 #include "base/log.h"
+#include "services/common/tracing/trace_metric_table.h"
 
 namespace lckv {
 namespace {
 
 constexpr absl::Duration kWarningInterval = absl::Minutes(1);
 
-prometheus::Counter& OutcomeCounter(MetricsRegistry* registry, const char* outcome) {
-  return registry->AddCounter("lckv_trace_spans_total",
-                              "Spans by what became of them: exported, dropped because the queue "
-                              "was full, or failed to be exported.",
-                              {{"outcome", outcome}});
+MetricsRegistry* WithTable(MetricsRegistry* registry) {
+  registry->Add(TraceMetricTable());
+  return registry;
 }
 
 // Whether the receiver may take the same spans later, by the OTLP specification.
@@ -39,9 +38,9 @@ bool IsRetryable(const absl::Status& status) {
 }  // namespace
 
 SpanCounters::SpanCounters(MetricsRegistry* registry)
-    : exported(OutcomeCounter(registry, "exported")),
-      dropped(OutcomeCounter(registry, "dropped")),
-      failed(OutcomeCounter(registry, "failed")) {}
+    : exported(WithTable(registry)->counter("lckv_trace_spans_total", {"exported"})),
+      dropped(registry->counter("lckv_trace_spans_total", {"dropped"})),
+      failed(registry->counter("lckv_trace_spans_total", {"failed"})) {}
 
 ExportQueue::ExportQueue(const ExportOptions& options, std::unique_ptr<SpanExporter> exporter,
                          SpanCounters* counters)

@@ -34,6 +34,7 @@ class WorkerServiceTest : public WorkerFixture {
     parts.ticker = &ticker_;
     parts.drainer = &drainer_;
     parts.executor = &executor_;
+    parts.tracer = &tracer_;
     service_ = std::make_unique<WorkerService>(
         parts, DescribeModel(worker_.engine, /*has_chat_template=*/true, 999), "w1");
     ServerOptions options;
@@ -84,6 +85,7 @@ class WorkerServiceTest : public WorkerFixture {
   };
 
   TestWorker worker_;
+  Tracer tracer_{TracingOptions(), nullptr, &worker_.registry};
   TurnDesk desk_;
   ReportTicker ticker_;
   Drainer drainer_;
