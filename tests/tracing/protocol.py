@@ -1,0 +1,38 @@
+"""The project's .proto files at run time: protoc makes descriptors of them, the protobuf library makes classes."""
+
+import os
+import pathlib
+import subprocess
+import tempfile
+
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def descriptors(*protos):
+    """The FileDescriptorSet of proto/PROTO… and all that they import."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = f"{folder}/descriptors"
+        subprocess.run([os.environ.get("LCKV_PROTOC", "protoc"), f"-I{ROOT}/proto", "--include_imports",
+                        f"--descriptor_set_out={out}", *protos], check=True)
+        return descriptor_pb2.FileDescriptorSet.FromString(pathlib.Path(out).read_bytes())
+
+
+class Protocol:
+    """Messages by their full names, and callables of a service's methods."""
+
+    def __init__(self, *protos):
+        self.pool = descriptor_pool.DescriptorPool()
+        for file in descriptors(*protos).file:
+            self.pool.AddSerializedFile(file.SerializeToString())
+
+    def message(self, name):
+        return message_factory.GetMessageClass(self.pool.FindMessageTypeByName(name))
+
+    def call(self, channel, service, method):
+        found = self.pool.FindServiceByName(service).methods_by_name[method]
+        kind = channel.unary_stream if found.server_streaming else channel.unary_unary
+        response = message_factory.GetMessageClass(found.output_type)
+        return kind(f"/{service}/{method}", request_serializer=lambda request: request.SerializeToString(),
+                    response_deserializer=response.FromString)
