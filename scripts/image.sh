@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# image.sh [--base IMAGE] [--tag NAME] [--cuda]: builds the container image from the binaries of build/release, with
-# buildah, podman or docker. --base: a Debian 12 (default: that of deploy/Dockerfile). --tag: default localhost/lckv:dev.
-# --cuda: with liblckv_cuda.so and the cuBLAS library that it needs (some hundred MB); the driver comes from the host.
-# image.sh --collect DIR: only puts together what the image adds to its base.
+# image.sh [--bin DIR] [--base IMAGE] [--tag NAME] [--cuda]: builds the container image from the binaries in DIR (default:
+# build/release/bin), with buildah, podman or docker. --base: a Debian 12 (default: that of deploy/Dockerfile). --tag: default
+# localhost/lckv:dev. --cuda: with liblckv_cuda.so and the cuBLAS library that it needs (some hundred MB); the driver comes
+# from the host. image.sh [--bin DIR] [--cuda] --collect DIR: only puts together what the image adds to its base.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
@@ -13,11 +13,12 @@ files=""
 cuda=0
 while [ "$#" -gt 0 ]; do
   case "$1" in
+    --bin) bin=$2; shift 2 ;;
     --base) base=$2; shift 2 ;;
     --tag) tag=$2; shift 2 ;;
     --collect) files=$2; shift 2 ;;
     --cuda) cuda=1; shift ;;
-    *) die "usage: image.sh [--base IMAGE] [--tag NAME] [--cuda] | --collect DIR" ;;
+    *) die "usage: image.sh [--bin DIR] [--base IMAGE] [--tag NAME] [--cuda] [--collect DIR]" ;;
   esac
 done
 

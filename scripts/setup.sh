@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what building and testing lckv needs, all from Debian 12's own packages. Quick when they are there.
+# setup.sh [--deploy]: installs what building and testing lckv needs, all from Debian 12's own packages. Quick when they are
+# there. --deploy: also what the tests of the container image need.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
@@ -17,6 +18,10 @@ PACKAGES=(
   libboost-context-dev libgmock-dev libgtest-dev
 )
 
+DEPLOY_PACKAGES=(
+  aardvark-dns buildah catatonit docker-compose iptables mmdebstrap netavark podman runc uidmap
+)
+
 missing_packages() {
   local installed
   installed=$(dpkg-query -W -f='${db:Status-Status} ${Package}\n' 2>/dev/null | sed -n 's/^installed //p' | sort -u)
@@ -32,6 +37,11 @@ install() {
 }
 
 command -v dpkg-query >/dev/null || die "this script needs Debian 12 (dpkg)"
+case "${1-}" in
+  "") ;;
+  --deploy) PACKAGES+=("${DEPLOY_PACKAGES[@]}") ;;
+  *) die "usage: setup.sh [--deploy]" ;;
+esac
 mapfile -t missing < <(missing_packages)
 if [ "${#missing[@]}" -eq 0 ]; then
   say "packages: all ${#PACKAGES[@]} are installed"

@@ -1,0 +1,112 @@
+"""Containers for the tests of deploy/: podman and buildah with a configuration of their own, and a Debian base image."""
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import time
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+CACHE = pathlib.Path(os.environ.get("LCKV_CACHE") or
+                     pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "lckv")
+BASE = "localhost/lckv-test-base:bookworm"
+MODEL = ROOT / "tests" / "data" / "models" / "bard-lckv-w2"
+
+# podman asks for more open files than a container inside a container may have, and its usual runtime does not know
+# machines that have both versions of cgroups.
+CONFIGURATION = """
+[containers]
+default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
+[engine]
+runtime = "runc"
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+"""
+
+# What each container of the tests runs with: what deploy/compose.yaml and the chart ask for.
+LOCKED = ["--read-only", "--cap-drop", "all", "--security-opt", "no-new-privileges"]
+
+
+def binary():
+    return pathlib.Path(os.environ.get("LCKV_BINARY") or ROOT / "build" / "release" / "bin" / "lckv")
+
+
+class Tool:
+    """A program with arguments; `run` gives its output, and its errors when it fails."""
+
+    def __init__(self, *command, environment=None, seconds=60):
+        self.command, self.seconds = [str(word) for word in command], seconds
+        self.environment = {**os.environ, **(environment or {})}
+
+    def run(self, *arguments, check=True):
+        result = subprocess.run(self.command + [str(word) for word in arguments], env=self.environment, text=True,
+                                capture_output=True, timeout=self.seconds, check=False)
+        if check and result.returncode != 0:
+            raise AssertionError(f"{result.args}: exit status {result.returncode}\n{result.stdout}{result.stderr}")
+        return result
+
+    def output(self, *arguments):
+        return self.run(*arguments).stdout.strip()
+
+
+def missing():
+    """Why containers cannot run here; None if they can."""
+    if os.geteuid() != 0:
+        return "containers are built and run as root"
+    absent = [name for name in ("buildah", "podman", "runc", "mmdebstrap") if shutil.which(name) is None]
+    return f"{', '.join(absent)} missing: scripts/setup.sh --deploy" if absent else None
+
+
+def write_configuration(folder):
+    file = folder / "containers.conf"
+    file.write_text(CONFIGURATION)
+    return {"CONTAINERS_CONF": str(file)}
+
+
+def make_base(podman):
+    """Imports the base image; its archive is made once and kept."""
+    if podman.run("image", "exists", BASE, check=False).returncode == 0:
+        return
+    CACHE.mkdir(parents=True, exist_ok=True)
+    archive = CACHE / "debian-bookworm-minbase.tar"
+    if not archive.exists():
+        scratch = archive.with_suffix(f".{os.getpid()}.tar")
+        Tool("mmdebstrap", "--quiet", "--variant=minbase", "--format=tar", seconds=600).run("bookworm", scratch)
+        scratch.rename(archive)
+    podman.run("import", "--quiet", archive, BASE)
+
+
+def start(folder):
+    """A podman that works, with the base image in it; skips the tests where there is none."""
+    reason = missing()
+    environment = write_configuration(folder)
+    podman = Tool("podman", environment=environment, seconds=300)
+    if reason is None and (probe := podman.run("info", check=False)).returncode != 0:
+        reason = f"podman does not work here: {probe.stderr.strip()}"
+    if reason is not None:
+        if os.environ.get("LCKV_CONTAINERS") == "required":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    make_base(podman)
+    return podman
+
+
+def wait(what, condition, seconds=60):
+    """Until `condition()` is true (then its value); fails after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
+        time.sleep(0.1)
+    return value
+
+
+def chat(server, session, prompt, seed=1, max_tokens=24):
+    """One turn: the tokens and the last frame's `done`."""
+    lines = Tool(binary()).output("chat", "--json", "--server", server, "--session", session, "--prompt", prompt, "--seed",
+                                  seed, "--temperature", "0.8", "--max-tokens", max_tokens).splitlines()
+    frames = [json.loads(line) for line in lines]
+    tokens = [token for frame in frames for token in frame.get("token_ids", [])]
+    return tokens, next(frame["done"] for frame in frames if frame.get("done"))
