@@ -31,13 +31,15 @@ libraries_of() {
     grep -vE '/(libc|libm|libdl|libpthread|librt|libresolv|libcuda)\.so\.[0-9]+$' || true
 }
 
-# What licences ask for, of the Debian package that a library comes from.
+# copy_copyright DIR LIBRARY…: what licences ask for, of the Debian packages that libraries come from.
 copy_copyright() {
-  local package
-  package=$(dpkg-query -S "$(realpath "$1")" 2>/dev/null | head -n 1 | cut -d: -f1) || true
-  if [ -n "$package" ] && [ -f "/usr/share/doc/$package/copyright" ]; then
-    install -D -m 644 "/usr/share/doc/$package/copyright" "$2/usr/local/share/doc/lckv/$package.copyright"
-  fi
+  local to="$1/usr/local/share/doc/lckv" package
+  shift
+  mkdir -p "$to"
+  # Those that no package has, CUDA's among them, are errors of one line each.
+  { dpkg-query -S "$@" 2>/dev/null || true; } | cut -d: -f1 | sort -u | while read -r package; do
+    install -m 644 "/usr/share/doc/$package/copyright" "$to/$package.copyright"
+  done
 }
 
 collect() {
@@ -52,12 +54,15 @@ collect() {
     install -m 755 -s "$bin/liblckv_cuda.so" "$to/usr/local/lib/liblckv_cuda.so"
     wanted+=("$bin/liblckv_cuda.so")
   fi
+  local -a libraries=()
   for program in "${wanted[@]}"; do
-    while read -r library; do
-      install -m 644 "$library" "$to/usr/local/lib/lckv/"
-      copy_copyright "$library" "$to"
-    done < <(libraries_of "$program")
+    while read -r library; do libraries+=("$library"); done < <(libraries_of "$program")
   done
+  mapfile -t libraries < <(printf '%s\n' "${libraries[@]}" | sort -u)
+  install -m 644 "${libraries[@]}" "$to/usr/local/lib/lckv/"
+  mapfile -t libraries < <(realpath "${libraries[@]}")
+  # dpkg knows files by the names they were packed with: with or without /usr.
+  copy_copyright "$to" "${libraries[@]}" "${libraries[@]#/usr}"
   echo /usr/local/lib/lckv >"$to/etc/ld.so.conf.d/lckv.conf"
   say "image: $(du -sh "$to" | cut -f1) beside the base"
 }

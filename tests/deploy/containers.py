@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import shutil
+import socket
 import subprocess
 import time
 
@@ -92,6 +93,12 @@ def start(folder):
         pytest.skip(reason)
     make_base(podman)
     return podman
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def wait(what, condition, seconds=60):

@@ -3,7 +3,6 @@
 import json
 import pathlib
 import re
-import socket
 import subprocess
 import sys
 import uuid
@@ -88,7 +87,7 @@ class Services:
 
     def __init__(self, podman, image):
         self.podman, self.image = podman, image
-        self.address = {name: f"127.0.0.1:{free_port()}" for name in self.NAMES}
+        self.address = {name: f"127.0.0.1:{containers.free_port()}" for name in self.NAMES}
         self.podman.run("volume", "create", NAME)
 
     def __enter__(self):
@@ -135,12 +134,6 @@ class Services:
 
     def chat(self, prompt):
         return containers.chat(self.address["gateway"], "play", prompt)
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def test_a_conversation_outlives_its_worker_and_the_cache_node(podman, image):
