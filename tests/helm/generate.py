@@ -12,7 +12,7 @@ import chart
 import yaml
 
 HEAD = chart.ROOT / "tests" / "helm" / "readme_head.md"
-COPIES = (("deploy/grafana", "*.json", "dashboards"), ("deploy/prometheus", "*.y*ml", "rules"))
+COPIES = (("deploy/grafana", "*.json", "dashboards"), ("deploy/prometheus/rules", "*.yaml", "rules"))
 
 
 def _resolve(schema, definitions):
@@ -86,22 +86,14 @@ def golden(case):
     return yaml.safe_dump(objects, sort_keys=False, width=150)
 
 
-def _sources(folder, pattern):
-    """Files of deploy/ that the chart carries: dashboards, and rule files (their one key is "groups")."""
-    for path in sorted((chart.ROOT / folder).glob(pattern)):
-        text = path.read_text()
-        if path.suffix == ".json" or list(yaml.load(text, Loader=chart.Loader)) == ["groups"]:
-            yield path, text
-
-
 def _wanted(name):
     """{path: text} of the files that should be there."""
     if name == "readme":
         return {chart.CHART / "README.md": readme()}
     if name == "golden":
         return {chart.GOLDEN / f"{case}.yaml": golden(case) for case in chart.CASES}
-    return {chart.CHART / target / path.name: text
-            for folder, pattern, target in COPIES for path, text in _sources(folder, pattern)}
+    return {chart.CHART / target / path.name: path.read_text()
+            for folder, pattern, target in COPIES for path in sorted((chart.ROOT / folder).glob(pattern))}
 
 
 def _unwanted(name, wanted):

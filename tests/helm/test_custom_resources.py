@@ -35,9 +35,9 @@ POLICY = fields("all", type={"enum": ["Pods", "Percent"]}, value=COUNT, periodSe
 # What each kind may say: API version -> kind -> spec.
 SPECS = {
     "monitoring.coreos.com/v1": {
-        "ServiceMonitor": fields("all", jobLabel=STRING, selector=SELECTOR, namespaceSelector=fields("all", matchNames=items(STRING)),
+        "ServiceMonitor": fields("all", selector=SELECTOR, namespaceSelector=fields("all", matchNames=items(STRING)),
                                  endpoints=items(fields("all", port=STRING, path={"const": "/metrics"}, interval=DURATION,
-                                                        scrapeTimeout=DURATION, honorLabels={"type": "boolean"}))),
+                                                        scrapeTimeout=DURATION, relabelings=items(fields("all", targetLabel=STRING, replacement=STRING))))),
         "PrometheusRule": fields("all", groups=items(fields(["name", "rules"], name=STRING, interval=DURATION, rules=items(RULE)))),
     },
     "keda.sh/v1alpha1": {
@@ -107,7 +107,7 @@ def test_service_monitors_find_each_pod_once(case):
         scraped = [s for s in services if port in {p["name"] for p in s["spec"]["ports"]}]
         assert len(scraped) == 1
         assert chart.selects({"matchLabels": scraped[0]["spec"]["selector"]}, objects.pod(component)["metadata"]["labels"])
-        assert scraped[0]["metadata"]["labels"][monitor["spec"]["jobLabel"]] == component
+        assert monitor["spec"]["endpoints"][0]["relabelings"] == [{"targetLabel": "job", "replacement": f"lckv-{component}"}]
         assert monitor["spec"]["namespaceSelector"]["matchNames"] == [chart.NAMESPACE]
         endpoint = monitor["spec"]["endpoints"][0]
         assert chart.seconds(endpoint["scrapeTimeout"]) <= chart.seconds(endpoint["interval"])

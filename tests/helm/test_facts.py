@@ -8,7 +8,7 @@ import pytest
 # Objects that the values of the matrix say are there already.
 GIVEN = {"default": set(), "minimal": {("ServiceAccount", "default")}, "gpu": {("Secret", "model-store"), ("Secret", "registry")},
          "ha": {("PersistentVolumeClaim", "models"), ("Secret", "mirror"), ("Secret", "chat-tls")},
-         "tls": {("Secret", "cache-certificate")}}
+         "tls": {("Secret", "cache-certificate"), ("Secret", "acme-key"), ("Secret", "test-certificate")}}
 PORTS = {"gateway": 8080, "worker": 8081, "cache-node": 8082}
 
 every_case = pytest.mark.parametrize("case", chart.CASES)

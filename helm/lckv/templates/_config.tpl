@@ -30,7 +30,7 @@
 {{- else if eq .component "worker" -}}
 {{- if eq $root.Values.model.source "random" -}}
 {{- $_ := set $config "random-weights" "/etc/lckv/config/model.json" -}}
-{{- with $root.Values.model.random.seed }}{{- $_ := set $config "seed" . -}}{{- end -}}
+{{- with $root.Values.model.random.seed }}{{- $_ := set $config "random-seed" . -}}{{- end -}}
 {{- else -}}
 {{- $_ := set $config "model" (printf "/model/%s" $root.Values.model.path | trimSuffix "/") -}}
 {{- end -}}
