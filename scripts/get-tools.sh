@@ -90,6 +90,7 @@ fetch() {
   version="VERSION_$name"
   target="$folder/$name-${!version}"
   if [ ! -d "$target" ]; then
+    rm -rf "$folder/.$name-"*  # of a download that broke off
     scratch=$(mktemp -d "$folder/.$name-XXXXXX")
     say "tools: downloading $name ${!version}" >&2
     "$name" "$scratch"
