@@ -6,6 +6,7 @@ TURNS = 'method=~"Generate|Chat"'
 RATE = "[$__rate_interval]"
 WORKER = '{instance=~"$worker"}'
 NODE = '{instance=~"$node"}'
+OURS = '{job=~"(.*lckv-)?(gateway|worker|cache-node)"}'
 
 GOOD_SHARE = [(None, "red"), (0.99, "orange"), (0.999, "green")]
 NONE_IS_GOOD = [(None, "green"), (1, "red")]
@@ -191,10 +192,10 @@ def saturation():
               (rate("lckv_worker_turns_total", "", '{outcome="RESOURCE_EXHAUSTED"}'), "worker")),
     ]
     machine = [
-        lines("CPU", "none", "Cores in use.", ('rate(process_cpu_seconds_total{job=~".*lckv.*"}[$__rate_interval])', "{{job}} {{instance}}")),
-        lines("Memory", "bytes", "In RAM.", ('process_resident_memory_bytes{job=~".*lckv.*"}', "{{job}} {{instance}}")),
+        lines("CPU", "none", "Cores in use.", ('rate(process_cpu_seconds_total' + OURS + '[$__rate_interval])', "{{job}} {{instance}}")),
+        lines("Memory", "bytes", "In RAM.", ('process_resident_memory_bytes' + OURS + '', "{{job}} {{instance}}")),
         lines("File descriptors", "percentunit", "Share of the limit.",
-              ('process_open_fds{job=~".*lckv.*"} / process_max_fds{job=~".*lckv.*"}', "{{job}} {{instance}}"), share=True),
+              ('process_open_fds' + OURS + ' / process_max_fds' + OURS + '', "{{job}} {{instance}}"), share=True),
     ]
     return board("lckv-saturation", "lckv / Saturation", "How near each limit is.",
                  [("Limits", limits), ("Pressure", pressure), ("Processes", machine)])
