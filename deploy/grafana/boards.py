@@ -55,6 +55,8 @@ def overview():
         lines("Turns waiting and running", "none", "In the workers.", ("sum(lckv_worker_running_turns)", "running"),
               ("sum(lckv_worker_waiting_turns)", "waiting")),
         lines("Workers", "none", "By state, as the gateways see them.", ("max by (state) (lckv_gateway_workers)", "{{state}}"), stacked=True),
+        lines("Worker look-ups that failed", "ops", "Of the name in --worker-service.", (rate("lckv_gateway_worker_lookup_failures_total"), "failed"), width=12),
+        lines("Trace spans", "ops", "By what became of them.", (rate("lckv_trace_spans_total", "outcome"), "{{outcome}}"), width=12),
     ]
     return board("lckv-overview", "lckv / Overview", "Are conversations served well?",
                  [("Objectives", top), ("Service", service), ("Work", work)])

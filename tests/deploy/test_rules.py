@@ -53,6 +53,8 @@ CASES = {  # alert: (series with which it fires, series with which it does not),
     "LckvNoWorkerReady": (level("lckv_gateway_workers", GATEWAY, 0, ', state="ready"'),
                           level("lckv_gateway_workers", GATEWAY, 1, ', state="ready"')),
     "LckvMetricsMissing": (level("up", WORKER, 1), level("lckv_gateway_workers", GATEWAY, 0, ', state="dead"')),
+    "LckvWorkerLookupsFail": (steady("lckv_gateway_worker_lookup_failures_total", GATEWAY, 2),
+                              level("lckv_gateway_worker_lookup_failures_total", GATEWAY, 2)),
     "LckvStreamsContinued": (steady("lckv_gateway_continuations_total", GATEWAY, 1),
                              one("lckv_gateway_continuations_total", GATEWAY, "0x60 1x600")),
     "LckvRestoresFallBack": (
