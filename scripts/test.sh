@@ -12,6 +12,7 @@ presets=("$@")
 LCKV_SMOLLM2=$("$ROOT/scripts/get-models.sh")
 export LCKV_SMOLLM2
 "$ROOT/scripts/python-env.sh" >/dev/null
+"$ROOT/scripts/get-tools.sh" prometheus alertmanager >/dev/null
 
 # One ctest run over all build trees: they are the subdirectories of this one.
 all="$ROOT/build/all"

@@ -71,6 +71,16 @@ def number(title, unit, description, expression, steps=(), decimals=None, width=
     return targets(panel, [(expression, "")])
 
 
+def rate(metric, by="", selector=""):
+    """How fast a counter grows, all of its series together or by a label."""
+    group = f" by ({by})" if by else ""
+    return f"sum{group} (rate({metric}{selector}[$__rate_interval]))"
+
+
+def share(part, whole):
+    return f"{part} / {whole}"
+
+
 def quantiles(metric, by="", selector="", quantiles_of=(0.5, 0.95, 0.99)):
     """Queries for quantiles of a histogram, one line each (and one for each value of `by`)."""
     group = "le" + (", " + by if by else "")

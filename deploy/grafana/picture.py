@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Draws one of our dashboards without Grafana: numbers and lines of its panels, from a Prometheus, as a page and a picture.
+"""Draws one of our dashboards without Grafana, as a page and a picture: its panels' numbers and lines, from a Prometheus.
 
 The page is plain HTML and SVG. The picture needs Chromium (Debian: chromium), run headless.
 """
@@ -44,10 +44,14 @@ class Source:
         window = f"{max(10, math.ceil(4 * self.step))}s"
         expression = re.sub(r"\$\{?(\w+)\}?", lambda m: window if m[1] == "__rate_interval" else ".*", target["expr"])
         query = {"query": expression, "start": self.end - self.seconds, "end": self.end, "step": self.step}
-        with urllib.request.urlopen(f"{self.url}/api/v1/query_range?{urllib.parse.urlencode(query)}", timeout=30) as answer:
+        with urllib.request.urlopen(
+            f"{self.url}/api/v1/query_range?{urllib.parse.urlencode(query)}", timeout=30
+        ) as answer:
             found = json.load(answer)["data"]["result"]
         for each in found:
-            legend = re.sub(r"\{\{(\w+)\}\}", lambda m, labels=each["metric"]: labels.get(m[1], ""), target.get("legendFormat", ""))
+            legend = re.sub(
+                r"\{\{(\w+)\}\}", lambda m, labels=each["metric"]: labels.get(m[1], ""), target.get("legendFormat", "")
+            )
             points = [(float(t), float(v)) for t, v in each["values"]]
             yield legend, [(t, v) for t, v in points if math.isfinite(v)]
 
@@ -73,7 +77,9 @@ def draw_number(panel, series):
         if step.get("value") is None or value >= step["value"]:
             color = step["color"]
     shade = {"green": COLORS[0], "orange": COLORS[3], "red": COLORS[4]}[color]
-    return f'<div class="number" style="color:{shade}">{text_of(value, config.get("unit"), config.get("decimals"))}</div>'
+    return (
+        f'<div class="number" style="color:{shade}">{text_of(value, config.get("unit"), config.get("decimals"))}</div>'
+    )
 
 
 def stack_up(series):
@@ -99,21 +105,33 @@ def draw_lines(panel, series, source, width, height):
     out = [f'<svg width="{width}" height="{height}">']
     for i in range(5):
         y = bottom - (bottom - 4) * i / 4
-        out.append(f'<line x1="{left}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}" stroke="#2c3036"/>'
-                   f'<text x="{left - 5}" y="{y + 4:.1f}" fill="#9a9aa8" font-size="10" text-anchor="end">{text_of(top * i / 4, unit)}</text>')
+        out.append(
+            f'<line x1="{left}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}" stroke="#2c3036"/>'
+            f'<text x="{left - 5}" y="{y + 4:.1f}" fill="#9a9aa8" font-size="10" text-anchor="end">{text_of(top * i / 4, unit)}</text>'
+        )
     for i in range(5):
         moment = time.strftime("%H:%M:%S", time.localtime(begin + source.seconds * i / 4))
         anchor = "start" if i == 0 else "end" if i == 4 else "middle"
         x = left + (right - left) * i / 4
-        out.append(f'<text x="{x:.0f}" y="{height - 3}" fill="#9a9aa8" font-size="10" text-anchor="{anchor}">{moment}</text>')
+        out.append(
+            f'<text x="{x:.0f}" y="{height - 3}" fill="#9a9aa8" font-size="10" text-anchor="{anchor}">{moment}</text>'
+        )
     for i, (_, points) in reversed(list(enumerate(series))):
-        place = [(left + (right - left) * (t - begin) / source.seconds, bottom - (bottom - 4) * min(v / top, 1)) for t, v in points]
+        place = [
+            (left + (right - left) * (t - begin) / source.seconds, bottom - (bottom - 4) * min(v / top, 1))
+            for t, v in points
+        ]
         course = " ".join(f"{'L' if n else 'M'}{x:.1f} {y:.1f}" for n, (x, y) in enumerate(place))
         color = COLORS[i % len(COLORS)]
         if place and stacked:
-            out.append(f'<path d="{course} L{place[-1][0]:.1f} {bottom} L{place[0][0]:.1f} {bottom} Z" fill="{color}" fill-opacity="0.25"/>')
+            out.append(
+                f'<path d="{course} L{place[-1][0]:.1f} {bottom} L{place[0][0]:.1f} {bottom} Z" fill="{color}" fill-opacity="0.25"/>'
+            )
         out.append(f'<path d="{course}" fill="none" stroke="{color}" stroke-width="1.3"/>')
-    legend = "".join(f'<span><i style="background:{COLORS[i % len(COLORS)]}"></i>{html.escape(name)}</span>' for i, (name, _) in enumerate(series))
+    legend = "".join(
+        f'<span><i style="background:{COLORS[i % len(COLORS)]}"></i>{html.escape(name)}</span>'
+        for i, (name, _) in enumerate(series)
+    )
     return "".join(out) + f'</svg><div class="legend">{legend}</div>'
 
 
@@ -143,9 +161,22 @@ def draw(board, source):
 
 def photograph(page, height, png):
     with tempfile.TemporaryDirectory() as profile:
-        subprocess.run(["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars",
-                        f"--user-data-dir={profile}", f"--window-size={WIDTH},{height}", f"--screenshot={pathlib.Path(png).resolve()}",
-                        pathlib.Path(page).resolve().as_uri()], check=True, stderr=subprocess.DEVNULL)
+        subprocess.run(
+            [
+                "chromium",
+                "--headless",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-dev-shm-usage",
+                "--hide-scrollbars",
+                f"--user-data-dir={profile}",
+                f"--window-size={WIDTH},{height}",
+                f"--screenshot={pathlib.Path(png).resolve()}",
+                pathlib.Path(page).resolve().as_uri(),
+            ],
+            check=True,
+            stderr=subprocess.DEVNULL,
+        )
 
 
 def main():

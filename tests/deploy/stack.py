@@ -59,7 +59,9 @@ class Process:
     def __init__(self, folder, name, line, stdout=None, cwd=None):
         self.log = folder / f"{name}.log"
         with open(self.log, "ab") as log:
-            self.popen = subprocess.Popen([str(part) for part in line], stdout=stdout or log, stderr=log, text=True, cwd=cwd)
+            self.popen = subprocess.Popen(
+                [str(part) for part in line], stdout=stdout or log, stderr=log, text=True, cwd=cwd
+            )
 
     def stop(self):
         if self.popen.poll() is None:
@@ -93,14 +95,40 @@ class Stack:
         self.cache_node = Service(folder, "cache-node", "cache-node", "--data", folder / "cache")
         self.workers = [self.start_worker(f"worker-{i}") for i in range(1, workers + 1)]
         flags = [part for worker in self.workers for part in ("--worker", worker.listen)]
-        self.gateway = Service(folder, "gateway", "gateway", "--cache-node", self.cache_node.listen, *flags,
-                               "--suspect-after", "1s", "--stall-timeout", "1s")
+        self.gateway = Service(
+            folder,
+            "gateway",
+            "gateway",
+            "--cache-node",
+            self.cache_node.listen,
+            *flags,
+            "--suspect-after",
+            "1s",
+            "--stall-timeout",
+            "1s",
+        )
         wait_for("workers ready", lambda: self.workers_ready() == workers)
 
     def start_worker(self, name, former=None):
-        return Service(self.folder, name, "worker", "--worker-id", name, "--model", MODEL, "--threads", "1",
-                       "--cache-node", self.cache_node.listen, "--kv-memory", "1MiB", "--idle-evict-seconds", "2",
-                       "--vllm-metrics", former=former)
+        return Service(
+            self.folder,
+            name,
+            "worker",
+            "--worker-id",
+            name,
+            "--model",
+            MODEL,
+            "--threads",
+            "1",
+            "--cache-node",
+            self.cache_node.listen,
+            "--kv-memory",
+            "1MiB",
+            "--idle-evict-seconds",
+            "2",
+            "--vllm-metrics",
+            former=former,
+        )
 
     def services(self):
         """(service, process)."""
@@ -112,8 +140,20 @@ class Stack:
 
     def chat(self, session, tokens=24, prompt="Who art thou, and whence comest thou?", check=True):
         """One turn; the final frame."""
-        line = [BINARY, "chat", "--server", self.gateway.listen, "--session", session, "--prompt", prompt, "--json",
-                "--max-tokens", str(tokens), "--ignore-eos"]
+        line = [
+            BINARY,
+            "chat",
+            "--server",
+            self.gateway.listen,
+            "--session",
+            session,
+            "--prompt",
+            prompt,
+            "--json",
+            "--max-tokens",
+            str(tokens),
+            "--ignore-eos",
+        ]
         done = subprocess.run(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
         if done.returncode != 0:
             assert not check, done.stderr
@@ -133,9 +173,16 @@ class Prometheus(Process):
         self.url = f"http://127.0.0.1:{port}"
         path = folder / "prometheus.yml"
         path.write_text(config)
-        super().__init__(folder, "prometheus",
-                         [tool("prometheus") / "prometheus", f"--config.file={path}", f"--storage.tsdb.path={folder / 'tsdb'}",
-                          f"--web.listen-address=127.0.0.1:{port}"])
+        super().__init__(
+            folder,
+            "prometheus",
+            [
+                tool("prometheus") / "prometheus",
+                f"--config.file={path}",
+                f"--storage.tsdb.path={folder / 'tsdb'}",
+                f"--web.listen-address=127.0.0.1:{port}",
+            ],
+        )
         wait_for("prometheus", self.ready)
 
     def ready(self):

@@ -13,7 +13,9 @@ from stack import ROOT, registry
 
 
 def check(folder):
-    return subprocess.run([sys.executable, "-B", folder / "build.py", "--check"], stdout=subprocess.PIPE, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, "-B", folder / "build.py", "--check"], stdout=subprocess.PIPE, text=True, check=False
+    )
 
 
 def test_committed_files_are_what_the_builder_writes():

@@ -1,4 +1,4 @@
-"""Real services, a real Prometheus and a real Alertmanager: every panel and every rule has data, and an alert arrives."""
+"""Real services, a real Prometheus, a real Alertmanager: every panel and rule has data, and an alert arrives."""
 
 import json
 import math
@@ -65,9 +65,18 @@ class Alertmanager(Process):
         self.address = f"127.0.0.1:{port}"
         path = folder / "alertmanager.yml"
         path.write_text((ROOT / "deploy/alertmanager/alertmanager.yml").read_text())
-        super().__init__(folder, "alertmanager",
-                         [tool("alertmanager") / "prometheus-alertmanager", f"--config.file={path}", f"--storage.path={folder / 'am'}",
-                          f"--web.listen-address={self.address}", "--cluster.listen-address="], cwd=tool("alertmanager"))
+        super().__init__(
+            folder,
+            "alertmanager",
+            [
+                tool("alertmanager") / "prometheus-alertmanager",
+                f"--config.file={path}",
+                f"--storage.path={folder / 'am'}",
+                f"--web.listen-address={self.address}",
+                "--cluster.listen-address=",
+            ],
+            cwd=tool("alertmanager"),
+        )
         wait_for("alertmanager", self.ready)
 
     def ready(self):
@@ -87,7 +96,9 @@ class Watched:
         self.stack = Stack(folder, workers=2)
         self.alertmanager = Alertmanager(folder)
         self.prometheus = Prometheus(folder, config(self.stack, shortened(folder), self.alertmanager.address))
-        self.load = [Load(self.stack, f"busy-{i}", 0.2) for i in range(2)] + [Load(self.stack, f"idle-{i}", 3.5) for i in range(2)]
+        self.load = [Load(self.stack, f"busy-{i}", 0.2) for i in range(2)] + [
+            Load(self.stack, f"idle-{i}", 3.5) for i in range(2)
+        ]
         for each in self.load:
             each.start()
 
@@ -126,7 +137,10 @@ def test_a_drain_hands_everything_over(live):
     live.stack.workers[1] = live.stack.start_worker("worker-2", former=worker)
     wait_for("two workers", lambda: live.stack.workers_ready() == 2)
     # worker-2's series begin anew; what it handed over shows at the gateway's side and in the cache node.
-    wait_for("turns", lambda: numbers(live.prometheus, 'rate(lckv_gateway_requests_total{code="OK", method="Chat"}[10s]) > 0'))
+    wait_for(
+        "turns",
+        lambda: numbers(live.prometheus, 'rate(lckv_gateway_requests_total{code="OK", method="Chat"}[10s]) > 0'),
+    )
 
 
 def test_every_panel_has_data(live):
@@ -147,16 +161,27 @@ def test_every_rule_has_data(live):
 
 
 def test_nothing_is_wrong_with_a_sound_system(live):
-    firing = {labels["alertname"] for labels, _ in live.prometheus.query('ALERTS{alertstate="firing", severity="page"}')}
+    firing = {
+        labels["alertname"] for labels, _ in live.prometheus.query('ALERTS{alertstate="firing", severity="page"}')
+    }
     assert not firing
-    assert not numbers(live.prometheus, "sum(increase(lckv_worker_reencoded_tokens_total{reason!=\"complete\"}[5m])) > 0")
+    assert not numbers(live.prometheus, 'sum(increase(lckv_worker_reencoded_tokens_total{reason!="complete"}[5m])) > 0')
 
 
 def test_the_overview_can_be_drawn(live, tmp_path):
     """From the committed dashboard and the live data; as a picture where there is a Chromium."""
     out = os.environ.get("LCKV_PICTURE", str(tmp_path / "overview.png"))
-    line = [sys.executable, "-B", PICTURE, "--prometheus", live.prometheus.url, "--html", tmp_path / "overview.html", "--minutes",
-            os.environ.get("LCKV_PICTURE_MINUTES", "1")]
+    line = [
+        sys.executable,
+        "-B",
+        PICTURE,
+        "--prometheus",
+        live.prometheus.url,
+        "--html",
+        tmp_path / "overview.html",
+        "--minutes",
+        os.environ.get("LCKV_PICTURE_MINUTES", "1"),
+    ]
     if os.environ.get("LCKV_PICTURE"):
         time.sleep(60 * float(os.environ["LCKV_PICTURE_MINUTES"]))
     if shutil.which("chromium"):
@@ -176,8 +201,11 @@ def test_a_killed_worker_is_an_alert_in_alertmanager(live):
     victim.popen.send_signal(signal.SIGKILL)
 
     def arrived():
-        return [a for a in live.alertmanager.alerts()
-                if a["labels"]["alertname"] == "LckvWorkerDown" and a["labels"]["instance"] == victim.metrics]
+        return [
+            a
+            for a in live.alertmanager.alerts()
+            if a["labels"]["alertname"] == "LckvWorkerDown" and a["labels"]["instance"] == victim.metrics
+        ]
 
     alert = wait_for("LckvWorkerDown in Alertmanager", arrived)[0]
     assert alert["status"]["state"] == "active"

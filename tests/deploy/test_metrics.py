@@ -20,7 +20,9 @@ def fixture_scrapes(tmp_path_factory):
             stack.chat(f"session-{session}", prompt=f"Turn {turn}")
     stack.chat("no such name!", check=False)
     urls = [(service, f"http://{process.metrics}/metrics") for service, process in stack.services()]
-    texts = [(service, get(url), get(url, "application/openmetrics-text;version=1.0.0,*/*;q=0.1")) for service, url in urls]
+    texts = [
+        (service, get(url), get(url, "application/openmetrics-text;version=1.0.0,*/*;q=0.1")) for service, url in urls
+    ]
     stack.stop()
     return texts
 
@@ -39,8 +41,10 @@ def test_descriptors_are_complete():
 
 
 def test_advice_names_flags_and_metrics_that_exist():
-    helps = "".join(subprocess.run([BINARY, service, "--help"], stdout=subprocess.PIPE, text=True, check=True).stdout
-                    for service in ("gateway", "worker", "cache-node"))
+    helps = "".join(
+        subprocess.run([BINARY, service, "--help"], stdout=subprocess.PIPE, text=True, check=True).stdout
+        for service in ("gateway", "worker", "cache-node")
+    )
     known = registry()
     for name, metric in known.items():
         for flag in re.findall(r"--[a-z][a-z-]+", metric["when_bad"]):
@@ -52,8 +56,14 @@ def test_advice_names_flags_and_metrics_that_exist():
 def test_promtool_accepts_the_classic_text(scrapes):
     for service, classic, _ in scrapes:
         own = re.sub(r"^(# \w+ )?vllm:.*\n", "", classic, flags=re.MULTILINE)  # a colon is for recording rules
-        done = subprocess.run([tool("prometheus") / "promtool", "check", "metrics"], input=own, text=True,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+        done = subprocess.run(
+            [tool("prometheus") / "promtool", "check", "metrics"],
+            input=own,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
         assert done.returncode == 0, f"{service}: {done.stdout}"
 
 
@@ -63,8 +73,11 @@ def test_both_formats_say_the_same(scrapes):
 
         def samples(families):
             # Buckets' bounds are written as 1 and 1.0; the two scrapes differ in the process's own values.
-            return {(s.name, *sorted((k, float(v) if k == "le" else v) for k, v in s.labels.items()))
-                    for family in families for s in family.samples}
+            return {
+                (s.name, *sorted((k, float(v) if k == "le" else v) for k, v in s.labels.items()))
+                for family in families
+                for s in family.samples
+            }
 
         assert samples(parse_classic(classic)) == samples(parse_openmetrics(openmetrics)), service
 
@@ -99,7 +112,11 @@ def test_the_load_was_counted(scrapes):
         for family in parse_classic(classic):
             for sample in family.samples:
                 values[sample.name] = values.get(sample.name, 0) + sample.value
-    for name in ("lckv_gateway_generated_tokens_total", "lckv_worker_output_tokens_total", "vllm:generation_tokens_total"):
+    for name in (
+        "lckv_gateway_generated_tokens_total",
+        "lckv_worker_output_tokens_total",
+        "vllm:generation_tokens_total",
+    ):
         assert values[name] == 6 * 24, name
     assert values["lckv_gateway_requests_total"] >= 7
     assert values["lckv_cache_sync_seconds_count"] >= 6

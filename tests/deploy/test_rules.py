@@ -8,7 +8,9 @@ import yaml
 import watched
 from stack import ROOT, registry, tool
 
-GATEWAY, WORKER, NODE = ('{job="lckv-%s", instance="%s"' % pair for pair in (("gateway", "g"), ("worker", "w"), ("cache-node", "c")))
+GATEWAY, WORKER, NODE = (
+    '{job="lckv-%s", instance="%s"' % pair for pair in (("gateway", "g"), ("worker", "w"), ("cache-node", "c"))
+)
 TURNS = "lckv_gateway_requests_total" + GATEWAY + ', method="Chat", code="%s"}'
 TTFT = "lckv_gateway_time_to_first_token_seconds_%s" + GATEWAY + "%s}"
 ITL = "lckv_gateway_inter_token_latency_seconds_%s" + GATEWAY + "%s}"
@@ -23,7 +25,10 @@ def one(metric, where, values, more=""):
 
 def fast(slow_share, histogram, bound):
     """Of 100 events a minute, `slow_share` percent above the bound."""
-    return {histogram % ("bucket", f', le="{bound}"'): f"0+{100 - slow_share}x600", histogram % ("count", ""): "0+100x600"}
+    return {
+        histogram % ("bucket", f', le="{bound}"'): f"0+{100 - slow_share}x600",
+        histogram % ("count", ""): "0+100x600",
+    }
 
 
 def failing(percent):
@@ -50,49 +55,92 @@ CASES = {  # alert: (series with which it fires, series with which it does not),
     "LckvGatewayDown": (level("up", GATEWAY, 0), level("up", GATEWAY, 1) | level("up", WORKER, 0)),
     "LckvWorkerDown": (level("up", WORKER, 0), level("up", WORKER, 1) | level("up", GATEWAY, 0)),
     "LckvCacheNodeDown": (level("up", NODE, 0), level("up", NODE, 1) | level("up", WORKER, 0)),
-    "LckvNoWorkerReady": (level("lckv_gateway_workers", GATEWAY, 0, ', state="ready"'),
-                          level("lckv_gateway_workers", GATEWAY, 1, ', state="ready"')),
+    "LckvNoWorkerReady": (
+        level("lckv_gateway_workers", GATEWAY, 0, ', state="ready"'),
+        level("lckv_gateway_workers", GATEWAY, 1, ', state="ready"'),
+    ),
     "LckvMetricsMissing": (level("up", WORKER, 1), level("lckv_gateway_workers", GATEWAY, 0, ', state="dead"')),
-    "LckvWorkerLookupsFail": (steady("lckv_gateway_worker_lookup_failures_total", GATEWAY, 2),
-                              level("lckv_gateway_worker_lookup_failures_total", GATEWAY, 2)),
-    "LckvStreamsContinued": (steady("lckv_gateway_continuations_total", GATEWAY, 1),
-                             one("lckv_gateway_continuations_total", GATEWAY, "0x60 1x600")),
+    "LckvWorkerLookupsFail": (
+        steady("lckv_gateway_worker_lookup_failures_total", GATEWAY, 2),
+        level("lckv_gateway_worker_lookup_failures_total", GATEWAY, 2),
+    ),
+    "LckvStreamsContinued": (
+        steady("lckv_gateway_continuations_total", GATEWAY, 1),
+        one("lckv_gateway_continuations_total", GATEWAY, "0x60 1x600"),
+    ),
     "LckvRestoresFallBack": (
-        {REENCODED % "absent": "0+2x600", REENCODED % "complete": "0x600"} | steady("lckv_worker_cached_tokens_total", WORKER, 100),
-        {REENCODED % "absent": "0x600", REENCODED % "complete": "0+9x600"} | steady("lckv_worker_cached_tokens_total", WORKER, 100)),
-    "LckvChecksumFailures": (one("lckv_cache_checksum_failures_total", NODE, "0x80 1x600", ', at="load"'),
-                             level("lckv_worker_checksum_failures_total", WORKER, 3)),
-    "LckvPushesFail": (steady("lckv_worker_push_failures_total", WORKER, 1), level("lckv_worker_push_failures_total", WORKER, 7)),
-    "LckvLeaseConflicts": (steady("lckv_worker_lease_conflicts_total", WORKER, 1),
-                           one("lckv_worker_lease_conflicts_total", WORKER, "0x80 3x600")),
-    "LckvFingerprintMismatches": (steady("lckv_worker_fingerprint_mismatches_total", WORKER, 1),
-                                  one("lckv_worker_fingerprint_mismatches_total", WORKER, "0x80 3x600")),
-    "LckvDrainStuck": (level("lckv_worker_drain_remaining_sessions", WORKER, 5),
-                       one("lckv_worker_drain_remaining_sessions", WORKER, "600-1x600")),
-    "LckvTurnsWaiting": (level("lckv_worker_waiting_turns", WORKER, 1), one("lckv_worker_waiting_turns", WORKER, "0x86 9x2 0x600")),
-    "LckvTurnsRefused": (steady("lckv_gateway_admission_rejects_total", GATEWAY, 1, ', reason="QUEUE_FULL"'),
-                         steady("lckv_gateway_admission_rejects_total", GATEWAY, 1, ', reason="DRAINING"')),
+        {REENCODED % "absent": "0+2x600", REENCODED % "complete": "0x600"}
+        | steady("lckv_worker_cached_tokens_total", WORKER, 100),
+        {REENCODED % "absent": "0x600", REENCODED % "complete": "0+9x600"}
+        | steady("lckv_worker_cached_tokens_total", WORKER, 100),
+    ),
+    "LckvChecksumFailures": (
+        one("lckv_cache_checksum_failures_total", NODE, "0x80 1x600", ', at="load"'),
+        level("lckv_worker_checksum_failures_total", WORKER, 3),
+    ),
+    "LckvPushesFail": (
+        steady("lckv_worker_push_failures_total", WORKER, 1),
+        level("lckv_worker_push_failures_total", WORKER, 7),
+    ),
+    "LckvLeaseConflicts": (
+        steady("lckv_worker_lease_conflicts_total", WORKER, 1),
+        one("lckv_worker_lease_conflicts_total", WORKER, "0x80 3x600"),
+    ),
+    "LckvFingerprintMismatches": (
+        steady("lckv_worker_fingerprint_mismatches_total", WORKER, 1),
+        one("lckv_worker_fingerprint_mismatches_total", WORKER, "0x80 3x600"),
+    ),
+    "LckvDrainStuck": (
+        level("lckv_worker_drain_remaining_sessions", WORKER, 5),
+        one("lckv_worker_drain_remaining_sessions", WORKER, "600-1x600"),
+    ),
+    "LckvTurnsWaiting": (
+        level("lckv_worker_waiting_turns", WORKER, 1),
+        one("lckv_worker_waiting_turns", WORKER, "0x86 9x2 0x600"),
+    ),
+    "LckvTurnsRefused": (
+        steady("lckv_gateway_admission_rejects_total", GATEWAY, 1, ', reason="QUEUE_FULL"'),
+        steady("lckv_gateway_admission_rejects_total", GATEWAY, 1, ', reason="DRAINING"'),
+    ),
     "LckvKvPoolFull": (
-        level("lckv_worker_kv_used_pages", WORKER, 99) | level("lckv_worker_kv_capacity_pages", WORKER, 100)
+        level("lckv_worker_kv_used_pages", WORKER, 99)
+        | level("lckv_worker_kv_capacity_pages", WORKER, 100)
         | steady("lckv_worker_evictions_total", WORKER, 1, EVICTED),
-        level("lckv_worker_kv_used_pages", WORKER, 99) | level("lckv_worker_kv_capacity_pages", WORKER, 100)
-        | level("lckv_worker_evictions_total", WORKER, 4, EVICTED)),
+        level("lckv_worker_kv_used_pages", WORKER, 99)
+        | level("lckv_worker_kv_capacity_pages", WORKER, 100)
+        | level("lckv_worker_evictions_total", WORKER, 4, EVICTED),
+    ),
     "LckvCacheArenaTooSmall": (
         {LOOKUPS % "storage": "0+6x600", LOOKUPS % "memory": "0+4x600"} | steady("lckv_cache_evictions_total", NODE, 5),
-        {LOOKUPS % "storage": "0+6x600", LOOKUPS % "memory": "0+4x600"} | level("lckv_cache_evictions_total", NODE, 5)),
-    "LckvCacheSyncSlow": ({SYNC % "0.25": "0+90x600", SYNC % "1.0": "0+100x600", SYNC % "+Inf": "0+100x600"},
-                          {SYNC % "0.25": "0+100x600", SYNC % "1.0": "0+100x600", SYNC % "+Inf": "0+100x600"}),
-    "LckvCacheDiskFilling": (level("lckv_cache_filesystem_free_bytes", NODE, 9) | level("lckv_cache_filesystem_size_bytes", NODE, 100),
-                             level("lckv_cache_filesystem_free_bytes", NODE, 0) | level("lckv_cache_filesystem_size_bytes", NODE, 0)),
-    "LckvCacheDiskFull": (level("lckv_cache_filesystem_free_bytes", NODE, 2) | level("lckv_cache_filesystem_size_bytes", NODE, 100),
-                          level("lckv_cache_filesystem_free_bytes", NODE, 9) | level("lckv_cache_filesystem_size_bytes", NODE, 100)),
-    "LckvCacheSessionsNearLimit": (level("lckv_cache_sessions", NODE, 95) | level("lckv_cache_session_capacity", NODE, 100),
-                                   level("lckv_cache_sessions", NODE, 85) | level("lckv_cache_session_capacity", NODE, 100)),
+        {LOOKUPS % "storage": "0+6x600", LOOKUPS % "memory": "0+4x600"} | level("lckv_cache_evictions_total", NODE, 5),
+    ),
+    "LckvCacheSyncSlow": (
+        {SYNC % "0.25": "0+90x600", SYNC % "1.0": "0+100x600", SYNC % "+Inf": "0+100x600"},
+        {SYNC % "0.25": "0+100x600", SYNC % "1.0": "0+100x600", SYNC % "+Inf": "0+100x600"},
+    ),
+    "LckvCacheDiskFilling": (
+        level("lckv_cache_filesystem_free_bytes", NODE, 9) | level("lckv_cache_filesystem_size_bytes", NODE, 100),
+        level("lckv_cache_filesystem_free_bytes", NODE, 0) | level("lckv_cache_filesystem_size_bytes", NODE, 0),
+    ),
+    "LckvCacheDiskFull": (
+        level("lckv_cache_filesystem_free_bytes", NODE, 2) | level("lckv_cache_filesystem_size_bytes", NODE, 100),
+        level("lckv_cache_filesystem_free_bytes", NODE, 9) | level("lckv_cache_filesystem_size_bytes", NODE, 100),
+    ),
+    "LckvCacheSessionsNearLimit": (
+        level("lckv_cache_sessions", NODE, 95) | level("lckv_cache_session_capacity", NODE, 100),
+        level("lckv_cache_sessions", NODE, 85) | level("lckv_cache_session_capacity", NODE, 100),
+    ),
 }
 
 
 def promtool(*arguments):
-    done = subprocess.run([tool("prometheus") / "promtool", *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    done = subprocess.run(
+        [tool("prometheus") / "promtool", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
     return done.returncode, done.stdout
 
 
@@ -110,21 +158,32 @@ def case(alert, series, fires):
 
 def run_cases(folder, cases):
     path = folder / "cases.yaml"
-    path.write_text(yaml.safe_dump({"rule_files": [str(p) for p in watched.RULE_FILES], "evaluation_interval": "1m", "tests": cases}))
+    path.write_text(
+        yaml.safe_dump(
+            {"rule_files": [str(p) for p in watched.RULE_FILES], "evaluation_interval": "1m", "tests": cases}
+        )
+    )
     return promtool("test", "rules", path)
 
 
 def test_configurations_are_valid():
     status, output = promtool("check", "config", ROOT / "deploy/prometheus/prometheus.yml")
     assert status == 0 and "rule files found" in output, output
-    done = subprocess.run([tool("alertmanager") / "amtool", "check-config", ROOT / "deploy/alertmanager/alertmanager.yml"],
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    done = subprocess.run(
+        [tool("alertmanager") / "amtool", "check-config", ROOT / "deploy/alertmanager/alertmanager.yml"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout
 
 
 def test_alertmanager_names_alerts_that_exist():
     config = yaml.safe_load((ROOT / "deploy/alertmanager/alertmanager.yml").read_text())
-    routed = {m for rule in config["inhibit_rules"] for key in ("source_matchers", "target_matchers") for m in rule[key]}
+    routed = {
+        m for rule in config["inhibit_rules"] for key in ("source_matchers", "target_matchers") for m in rule[key]
+    }
     for matcher in routed:
         for name in matcher.split('"')[1].split("|"):
             stem = name.removesuffix(".*")
