@@ -91,6 +91,7 @@ class Span {
   Span& operator=(Span&& other) noexcept {
     End();
     position_ = other.position_;
+    sink_ = other.sink_;
     data_ = std::move(other.data_);
     return *this;
   }

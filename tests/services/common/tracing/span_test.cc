@@ -67,6 +67,10 @@ TEST(SpanTest, EndsOnce) {
   moved = TracePosition(kCaller, &recorder).StartSpan("b");
   moved = Span();
   EXPECT_EQ(recorder.spans().size(), 2u) << "what is assigned over has ended";
+  Span empty;
+  empty = TracePosition(kCaller, &recorder).StartSpan("c");
+  empty.End();
+  EXPECT_EQ(recorder.spans().size(), 3u);
 }
 
 TEST(SpanTest, AnEndBeforeTheStartIsTheStart) {
