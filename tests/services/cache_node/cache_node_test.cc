@@ -9,6 +9,7 @@
 #include "base/error_info.h"
 #include "rpc/channel.h"
 #include "rpc/status_conversion.h"
+#include "services/common/tracing/tracer.h"
 #include "tests/services/cache_node/cache_node_fixture.h"
 
 namespace lckv {
@@ -146,7 +147,8 @@ TEST_F(CacheNodeTest, FullQueuesAreTypedErrors) {
   CacheMetrics metrics;
   Executor closed(1, 1);
   closed.Shutdown();
-  CacheService service(&node_->core(), &metrics, &closed, &closed, 1);
+  const Tracer tracer({}, nullptr, &metrics.registry());
+  CacheService service(&node_->core(), &metrics, &closed, &closed, &tracer, 1);
   ASSERT_OK_AND_ASSIGN(
       const auto server,
       ServerRunner::Start(ServerOptions(), {{v1::Cache::service_full_name(), &service}}));
