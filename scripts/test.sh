@@ -8,11 +8,11 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 presets=("$@")
 [ "$#" -gt 0 ] || presets=(release tsan asan)
 
-"$ROOT/scripts/setup.sh"
+"$ROOT/scripts/setup.sh" --deploy
 LCKV_SMOLLM2=$("$ROOT/scripts/get-models.sh")
 export LCKV_SMOLLM2
 "$ROOT/scripts/python-env.sh" >/dev/null
-"$ROOT/scripts/get-tools.sh" prometheus alertmanager >/dev/null
+"$ROOT/scripts/get-tools.sh" helm3 helm4 prometheus alertmanager >/dev/null
 
 # One ctest run over all build trees: they are the subdirectories of this one.
 all="$ROOT/build/all"
