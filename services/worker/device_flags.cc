@@ -1,11 +1,11 @@
 #include "services/worker/device_flags.h"
 
-#include <map>
 #include <string>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/strip.h"
 #include "engine/runtime/engine.h"
+#include "services/common/flags.h"
 
 namespace lckv {
 namespace {
@@ -56,13 +56,11 @@ void AddGpuLayersFlag(CLI::App& app, int* device_layers) {
 }
 
 void AddLayer0TableFlag(CLI::App& app, Layer0Table* table) {
-  static const std::map<std::string, Layer0Table> kNames = {
-      {"auto", Layer0Table::kAuto}, {"on", Layer0Table::kOn}, {"off", Layer0Table::kOff}};
-  app.add_option("--layer0-table", *table,
-                 "a table of layer 0's K/V for all token ids instead of projecting them: on, off, "
-                 "or auto: on a GPU, if it takes at most 2% of the weights")
-      ->transform(CLI::CheckedTransformer(kNames))
-      ->default_str("auto");
+  AddChoiceFlag<Layer0Table>(
+      app, "--layer0-table", table,
+      {{"auto", Layer0Table::kAuto}, {"on", Layer0Table::kOn}, {"off", Layer0Table::kOff}},
+      "layer 0's K/V from a table of all token ids instead of projections: on, off, or auto: on a "
+      "GPU, if it takes at most 2% of the weights");
 }
 
 }  // namespace lckv

@@ -117,6 +117,18 @@ TEST(PlanCommandTest, FlagsChangeTheDevice) {
   EXPECT_EQ(report["plan"]["passes"], 4);
 }
 
+// Two times 64 float32 for each token id.
+TEST(PlanCommandTest, ATableOfLayer0IsCounted) {
+  const auto weight_bytes = [](const char* table) {
+    std::string output;
+    EXPECT_OK(RunPlan(With({"--layer0-table", table, "--json"}), &output));
+    return json::parse(output)["plan"]["memory"]["weight_bytes"].get<int64_t>();
+  };
+  const std::string config = testing::DataPath(kModel) + "/config.json";
+  const int64_t vocab = json::parse(std::ifstream(config))["vocab_size"];
+  EXPECT_EQ(weight_bytes("on") - weight_bytes("off"), vocab * 2 * 64 * 4);
+}
+
 TEST(PlanCommandTest, TableRounds) {
   std::string output;
   ASSERT_OK(RunPlan(With({}), &output));
@@ -174,6 +186,7 @@ TEST(PlanCommandTest, WrongValuesNameTheirFlag) {
       {{"--step-tokens", "0"}, "--step-tokens"},
       {{"--encode-slots", "0"}, "--encode-slots"},
       {{"--max-running", "0"}, "--max-running"},
+      {{"--layer0-table", "maybe"}, "--layer0-table"},
       {{"--gpu-layers", "some"}, "--gpu-layers"},
       {{"--gpu-layers", "-1"}, "--gpu-layers"},
       {{"--gpu-layers", "9"}, "--gpu-layers"},
