@@ -99,8 +99,8 @@ struct StepStats {
   int decode_rows = 0;
   int encode_rows = 0;  // rows of input or replay, all passes counted
   int sequences = 0;
-  // From its begin until its results were there; of a step without any (input before its last chunk)
-  // on a GPU: until it was queued, and its time is in the next ones.
+  // From its begin until its results were there; of a step without any (input before its last
+  // chunk) on a GPU: until it was queued, and its time is in the next ones.
   double seconds = 0;
   double schedule_seconds = 0;       // of those: until the forward pass began
   double commit_seconds_before = 0;  // of the step before: handing out its tokens
