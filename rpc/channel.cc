@@ -17,9 +17,8 @@ constexpr int kReconnectMaxMs = 2'000;
 
 }  // namespace
 
-std::shared_ptr<grpc::Channel> MakeChannel(
-    const std::string& address, const std::shared_ptr<grpc::ChannelCredentials>& credentials,
-    const std::string& server_name) {
+std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address,
+                                           const ChannelSecurity& security) {
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(kMaxMessageBytes);
   arguments.SetMaxSendMessageSize(kMaxMessageBytes);
@@ -31,10 +30,10 @@ std::shared_ptr<grpc::Channel> MakeChannel(
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, kReconnectMaxMs);
   arguments.SetInt(GRPC_ARG_ENABLE_PER_MESSAGE_DECOMPRESSION, 0);
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-  if (!server_name.empty()) arguments.SetSslTargetNameOverride(server_name);
+  if (!security.server_name.empty()) arguments.SetSslTargetNameOverride(security.server_name);
+  const bool plain = security.credentials == nullptr;
   return grpc::CreateCustomChannel(
-      address, credentials == nullptr ? grpc::InsecureChannelCredentials() : credentials,
-      arguments);
+      address, plain ? grpc::InsecureChannelCredentials() : security.credentials, arguments);
 }
 
 void ApplyServerSettings(grpc::ServerBuilder& builder) {

@@ -14,15 +14,19 @@ namespace lckv {
 // tokens.
 inline constexpr int kMaxMessageBytes = 16 << 20;
 
-// A channel to `address` (host:port) with `credentials` (rpc/tls.h); null: plain text. With
-// `server_name`, a TLS client verifies this name instead of the host. It connects when it is first
-// used. Keepalive: a ping after 30 s of silence while calls are running, dead after 10 s without an
-// answer. Reconnects after 0.1 s, then at most every 2 s. Compressed messages are refused (a small
-// one can unpack to a large one). Channels share no connection with others of the same address.
-std::shared_ptr<grpc::Channel> MakeChannel(
-    const std::string& address,
-    const std::shared_ptr<grpc::ChannelCredentials>& credentials = nullptr,
-    const std::string& server_name = "");
+// How a channel talks; as it is: in plain text.
+struct ChannelSecurity {
+  std::shared_ptr<grpc::ChannelCredentials> credentials;  // null: plain text
+  // Not empty: the name that is asked for, and verified, instead of the address's host.
+  std::string server_name;
+};
+
+// A channel to `address` (host:port). It connects when it is first used. Keepalive: a ping after 30
+// s of silence while calls are running, dead after 10 s without an answer. Reconnects after 0.1 s,
+// then at most every 2 s. Compressed messages are refused (a small one can unpack to a large one).
+// Channels share no connection with others of the same address.
+std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address,
+                                           const ChannelSecurity& security = {});
 
 // The server's half of the same settings.
 void ApplyServerSettings(grpc::ServerBuilder& builder);

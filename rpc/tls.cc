@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <functional>
 #include <utility>
 
@@ -101,22 +102,26 @@ class TlsIdentity::RoleVerifier final : public tls::ExternalCertificateVerifier 
 
 absl::StatusOr<std::unique_ptr<TlsIdentity>> TlsIdentity::Load(TlsOptions options) {
   std::unique_ptr<TlsIdentity> identity(new TlsIdentity(std::move(options)));
-  LCKV_ASSIGN_OR_RETURN(const TlsPems pems, identity->Read());
-  identity->Start(pems);
+  LCKV_ASSIGN_OR_RETURN(TlsPems pems, identity->Read());
+  identity->Start(std::move(pems));
   return identity;
 }
 
 TlsIdentity::TlsIdentity(TlsOptions options) : options_(std::move(options)) {}
 
-void TlsIdentity::Start(const TlsPems& pems) {
+void TlsIdentity::Start(TlsPems pems) {
   certificate_ = std::make_unique<MemoryFile>(pems.certificate);
   key_ = std::make_unique<MemoryFile>(pems.key);
   authority_ = std::make_unique<MemoryFile>(pems.authority);
   provider_ = std::make_shared<tls::FileWatcherCertificateProvider>(
       key_->path(), certificate_->path(), pems.authority.empty() ? "" : authority_->path(),
       kPickUpSeconds);
-  if (options_.on_load) options_.on_load(absl::OkStatus(), pems.not_after);
-  watcher_ = std::thread([this, pems] { Watch(pems); });
+  in_use_ = std::move(pems);
+  {
+    MutexLock lock(listener_mu_);
+    not_after_ = in_use_.not_after;
+  }
+  watcher_ = std::thread([this] { Watch(); });
 }
 
 TlsIdentity::~TlsIdentity() {
@@ -139,29 +144,38 @@ absl::StatusOr<TlsPems> TlsIdentity::Read() const {
   return pems;
 }
 
-void TlsIdentity::Watch(TlsPems in_use) {
-  absl::Status last;
-  while (WaitForNextLook()) {
-    const absl::StatusOr<TlsPems> pems = Read();
-    const bool changed = pems.ok() && !SameBytes(*pems, in_use);
-    // What was said once is not said again with every look.
-    if (pems.status() == last && !changed) continue;
-    last = pems.status();
-    if (changed) {
-      authority_->Replace(pems->authority);
-      key_->Replace(pems->key);
-      certificate_->Replace(pems->certificate);
-      in_use = *pems;
-    }
-    if (last.ok()) {
-      LogInfo("certificate loaded", {{"file", options_.files.certificate},
-                                     {"not_after", absl::FormatTime(in_use.not_after)}});
-    } else {
-      LogError("certificate not loaded, the former one stays in use",
-               {{"status", last.ToString()}, {"not_after", absl::FormatTime(in_use.not_after)}});
-    }
-    if (options_.on_load) options_.on_load(last, in_use.not_after);
+void TlsIdentity::Watch() {
+  while (WaitForNextLook()) Look();
+}
+
+void TlsIdentity::Look() {
+  const absl::StatusOr<TlsPems> pems = Read();
+  const bool changed = pems.ok() && !SameBytes(*pems, in_use_);
+  // What was said once is not said again with every look.
+  if (pems.status() == last_ && !changed) return;
+  last_ = pems.status();
+  if (changed) {
+    authority_->Replace(pems->authority);
+    key_->Replace(pems->key);
+    certificate_->Replace(pems->certificate);
+    in_use_ = *pems;
   }
+  if (last_.ok()) {
+    LogInfo("certificate loaded", {{"file", options_.files.certificate},
+                                   {"not_after", absl::FormatTime(in_use_.not_after)}});
+  } else {
+    LogError("certificate not loaded, the former one stays in use",
+             {{"status", last_.ToString()}, {"not_after", absl::FormatTime(in_use_.not_after)}});
+  }
+  MutexLock lock(listener_mu_);
+  not_after_ = in_use_.not_after;
+  if (listener_) listener_(last_, not_after_);
+}
+
+void TlsIdentity::SetListener(Listener listener) {
+  MutexLock lock(listener_mu_);
+  listener_ = std::move(listener);
+  listener_(absl::OkStatus(), not_after_);
 }
 
 bool TlsIdentity::WaitForNextLook() {
@@ -197,29 +211,25 @@ std::shared_ptr<grpc::ServerCredentials> TlsIdentity::PublicServerCredentials(
   return tls::TlsServerCredentials(options);
 }
 
-std::shared_ptr<grpc::ChannelCredentials> TlsIdentity::ChannelCredentialsFor(
-    absl::string_view role) const {
+ChannelSecurity TlsIdentity::ChannelSecurityFor(const std::string& role) const {
   tls::TlsChannelCredentialsOptions options;
   options.set_certificate_provider(provider_);
   options.watch_identity_key_cert_pairs();
   options.watch_root_certs();
-  options.set_certificate_verifier(tls::ExternalCertificateVerifier::Create<RoleVerifier>(
-      std::vector<std::string>{std::string(role)}));
-  // The role is what is verified, not the host.
+  options.set_certificate_verifier(
+      tls::ExternalCertificateVerifier::Create<RoleVerifier>(std::vector<std::string>{role}));
+  // The role is what is verified, not the host of a call.
   options.set_check_call_host(false);
-  return tls::TlsCredentials(options);
+  return {tls::TlsCredentials(options), role};
 }
 
 std::shared_ptr<grpc::ServerCredentials> ServerCredentialsFor(const TlsIdentity* identity,
                                                               std::vector<std::string> roles) {
-  return identity == nullptr ? grpc::InsecureServerCredentials()
-                             : identity->ServerCredentialsFor(std::move(roles));
+  return identity == nullptr ? nullptr : identity->ServerCredentialsFor(std::move(roles));
 }
 
-std::shared_ptr<grpc::ChannelCredentials> ChannelCredentialsFor(const TlsIdentity* identity,
-                                                                absl::string_view role) {
-  return identity == nullptr ? grpc::InsecureChannelCredentials()
-                             : identity->ChannelCredentialsFor(role);
+ChannelSecurity ChannelSecurityFor(const TlsIdentity* identity, const std::string& role) {
+  return identity == nullptr ? ChannelSecurity() : identity->ChannelSecurityFor(role);
 }
 
 }  // namespace lckv

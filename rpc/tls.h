@@ -1,10 +1,8 @@
 #pragma once
 
-#include <grpcpp/security/credentials.h>
 #include <grpcpp/security/server_credentials.h>
 #include <grpcpp/security/tls_certificate_provider.h>
 
-#include <atomic>
 #include <functional>
 #include <memory>
 #include <string>
@@ -16,6 +14,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/mutex.h"
+#include "rpc/channel.h"
 #include "rpc/tls_files.h"
 
 namespace lckv {
@@ -32,9 +31,6 @@ struct TlsOptions {
   // Not empty: the files are a component's, all three, and CheckComponent holds for them.
   std::string role;
   absl::Duration refresh = absl::Seconds(5);  // how often the files are looked at
-  // After the first look (OK) and after each that found other files: what came of them, and until
-  // when the certificate in use is valid. On the caller's thread, then on the watching one.
-  std::function<void(const absl::Status&, absl::Time not_after)> on_load;
 };
 
 // Certificate, key and authority of this process for one purpose. Watches the files: connections
@@ -48,6 +44,11 @@ class TlsIdentity {
   TlsIdentity(const TlsIdentity&) = delete;
   TlsIdentity& operator=(const TlsIdentity&) = delete;
 
+  // Calls `listener` now, with OK, and after each look that found something else: what came of it,
+  // and until when the certificate in use is valid. Calls come one at a time.
+  using Listener = std::function<void(const absl::Status&, absl::Time not_after)>;
+  void SetListener(Listener listener);
+
   // Lets in clients whose certificate the authority has signed and that have one of `roles`.
   std::shared_ptr<grpc::ServerCredentials> ServerCredentialsFor(
       std::vector<std::string> roles) const;
@@ -56,7 +57,7 @@ class TlsIdentity {
   std::shared_ptr<grpc::ServerCredentials> PublicServerCredentials(bool want_certificate) const;
   // Presents the certificate, and talks to servers whose certificate the authority has signed and
   // that have the role.
-  std::shared_ptr<grpc::ChannelCredentials> ChannelCredentialsFor(absl::string_view role) const;
+  ChannelSecurity ChannelSecurityFor(const std::string& role) const;
 
  private:
   class MemoryFile;
@@ -64,9 +65,10 @@ class TlsIdentity {
 
   explicit TlsIdentity(TlsOptions options);
   absl::StatusOr<TlsPems> Read() const;
-  void Start(const TlsPems& pems);
-  // The watching thread.
-  void Watch(TlsPems in_use);
+  void Start(TlsPems pems);
+  void Watch();  // the watching thread
+  // Looks at the files, and takes what is new and good.
+  void Look();
   // False when it is time to stop.
   bool WaitForNextLook();
 
@@ -74,16 +76,21 @@ class TlsIdentity {
   // Set by Start.
   std::unique_ptr<MemoryFile> certificate_, key_, authority_;
   std::shared_ptr<grpc::experimental::CertificateProviderInterface> provider_;
+  // Of the watching thread: what is published, and what came of the last look.
+  TlsPems in_use_;
+  absl::Status last_;
+  Mutex listener_mu_;
+  Listener listener_ ABSL_GUARDED_BY(listener_mu_);
+  absl::Time not_after_ ABSL_GUARDED_BY(listener_mu_);
   Mutex mu_;
   CondVar stop_;
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   std::thread watcher_;
 };
 
-// The credentials of `identity`, or those of plain text when it is null.
+// The same of an identity that may be null: plain text then.
 std::shared_ptr<grpc::ServerCredentials> ServerCredentialsFor(const TlsIdentity* identity,
                                                               std::vector<std::string> roles);
-std::shared_ptr<grpc::ChannelCredentials> ChannelCredentialsFor(const TlsIdentity* identity,
-                                                                absl::string_view role);
+ChannelSecurity ChannelSecurityFor(const TlsIdentity* identity, const std::string& role);
 
 }  // namespace lckv

@@ -9,7 +9,6 @@
 #include "base/status_macros.h"
 #include "cache/transport/grpc_page_transport.h"
 #include "lckv/v1/cache.grpc.pb.h"
-#include "rpc/channel.h"
 #include "rpc/outgoing_trace.h"
 #include "rpc/status_conversion.h"
 
@@ -44,7 +43,8 @@ class ReasonedTransport final : public PageTransport {
 class GrpcCacheClient final : public CacheClient {
  public:
   explicit GrpcCacheClient(const CacheClientOptions& options)
-      : stub_(v1::Cache::NewStub(MakeChannel(options.address))), transport_(stub_.get()) {}
+      : stub_(v1::Cache::NewStub(MakeChannel(options.address, options.security))),
+        transport_(stub_.get()) {}
 
   absl::StatusOr<v1::AcquireResponse> Acquire(const v1::AcquireRequest& request,
                                               absl::Time deadline) override {

@@ -8,6 +8,7 @@
 #include "base/status_macros.h"
 #include "lckv/v1/cache.grpc.pb.h"
 #include "rpc/channel.h"
+#include "services/common/tls_setup.h"
 
 namespace lckv {
 namespace {
@@ -39,6 +40,8 @@ CacheCoreOptions CoreOptions(const CacheNodeOptions& options) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<CacheNode>> CacheNode::Start(const CacheNodeOptions& options) {
+  LCKV_ASSIGN_OR_RETURN(std::unique_ptr<TlsIdentity> tls,
+                        LoadComponentTls(options.tls, kCacheNodeRole));
   LCKV_ASSIGN_OR_RETURN(
       std::unique_ptr<Arena> arena,
       Arena::Create(static_cast<uint64_t>(options.arena_bytes), options.populate));
@@ -46,6 +49,9 @@ absl::StatusOr<std::unique_ptr<CacheNode>> CacheNode::Start(const CacheNodeOptio
   LCKV_ASSIGN_OR_RETURN(std::unique_ptr<SpanExporter> exporter, MakeSpanExporter(options.tracing));
   std::unique_ptr<CacheNode> node(
       new CacheNode(options, std::move(arena), std::move(store), std::move(exporter)));
+  node->tls_ = std::move(tls);
+  node->metrics_.registry().Add(TlsMetricTable());
+  ConnectTlsMetrics(node->tls_.get(), "components", &node->metrics_.registry());
   if (!options.metrics_listen.empty()) {
     LCKV_ASSIGN_OR_RETURN(node->metrics_server_,
                           MetricsServer::Start(options.metrics_listen, &node->metrics_.registry()));
@@ -58,6 +64,7 @@ absl::StatusOr<std::unique_ptr<CacheNode>> CacheNode::Start(const CacheNodeOptio
   server.max_concurrent_streams =
       2 * (options.max_page_streams + static_cast<int>(options.max_waiting_calls));
   server.reflection = options.reflection;
+  server.credentials = ServerCredentialsFor(node->tls_.get(), {kGatewayRole, kWorkerRole});
   LCKV_ASSIGN_OR_RETURN(
       node->server_,
       ServerRunner::Start(server, {{v1::Cache::service_full_name(), &node->service_}}));

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/mutex.h"
 #include "cache/core/cache_core.h"
+#include "rpc/tls.h"
 #include "services/cache_node/cache_metrics.h"
 #include "services/cache_node/cache_service.h"
 #include "services/common/executor.h"
@@ -37,6 +38,7 @@ struct CacheNodeOptions {
   TracingOptions tracing;
   absl::Duration handle_ttl = absl::Seconds(30);  // unused reservations and read leases
   absl::Duration grace = absl::Seconds(10);       // for open streams at shutdown
+  TlsFiles tls;                                   // of this component; empty: plain text
   bool reflection = false;
   LogLevel log_level = LogLevel::kInfo;
 };
@@ -45,8 +47,8 @@ struct CacheNodeOptions {
 class CacheNode {
  public:
   // Has recovered what is stored, and listens, when it returns. INVALID_ARGUMENT for malformed
-  // addresses and sizes, FAILED_PRECONDITION when a port or the data folder cannot be had,
-  // DATA_LOSS when the store is damaged beyond what recovery forgives.
+  // addresses and sizes, FAILED_PRECONDITION when a port, the data folder or TLS files cannot be
+  // had, DATA_LOSS when the store is damaged beyond what recovery forgives.
   static absl::StatusOr<std::unique_ptr<CacheNode>> Start(const CacheNodeOptions& options);
   // Stops at once, unless ServerRunner::Stop was called.
   ~CacheNode();
@@ -54,7 +56,7 @@ class CacheNode {
   CacheNode& operator=(const CacheNode&) = delete;
 
   ServerRunner& server() { return *server_; }
-  const MetricsServer* metrics_server() const { return metrics_server_.get(); }
+  MetricsServer* metrics_server() { return metrics_server_.get(); }
   CacheCore& core() { return core_; }
   const CacheMetrics& metrics() const { return metrics_; }
 
@@ -67,6 +69,7 @@ class CacheNode {
   const std::string data_;  // empty: stored in memory
   CacheMetrics metrics_;
   const Tracer tracer_;
+  std::unique_ptr<TlsIdentity> tls_;  // null: plain text
   CacheCore core_;
   Executor quick_;
   Executor bulk_;

@@ -4,6 +4,7 @@
 #include "services/cache_node/cache_node.h"
 #include "services/common/config.h"
 #include "services/common/flags.h"
+#include "services/common/tls_setup.h"
 
 namespace lckv {
 namespace {
@@ -19,6 +20,7 @@ void AddFlags(CLI::App& app, CacheNodeOptions* options) {
   app.add_option("--data", options->data,
                  "folder of the store; empty keeps sessions in memory only")
       ->capture_default_str();
+  AddTlsFlags(app, &options->tls);
   AddBytesFlag(app, "--arena-bytes", &options->arena_bytes,
                "page memory; holds the largest session at least");
   app.add_flag("--populate", options->populate, "touch all page memory at start");

@@ -8,12 +8,12 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_format.h"
 #include "base/status_macros.h"
 #include "base/units.h"
-#include "rpc/status_conversion.h"
 #include "services/cli/command.h"
 #include "services/cli/gateway_client.h"
 #include "services/cli/json_output.h"
@@ -23,7 +23,7 @@ namespace lckv {
 namespace {
 
 struct ChatOptions {
-  std::string server = kDefaultServer;
+  GatewayFlags gateway;
   std::string session;  // empty: a new one
   std::optional<std::string> prompt;
   std::string system;
@@ -57,23 +57,24 @@ v1::SamplingParams Sampling(const ChatOptions& options) {
 // One conversation: remembers the session's id from the first answer on.
 class Conversation {
  public:
-  Conversation(const ChatOptions& options, v1::EncodePolicy encode, v1::Durability durability)
+  Conversation(const ChatOptions& options, GatewayClient gateway, v1::EncodePolicy encode,
+               v1::Durability durability)
       : options_(options),
         encode_(std::move(encode)),
         durability_(durability),
-        gateway_(ConnectToGateway(options.server)),
+        gateway_(std::move(gateway)),
         session_(options.session) {}
 
   absl::Status Say(const std::string& text) {
-    grpc::ClientContext context;
-    return Receive(options_.raw ? StartText(&context, text) : StartChat(&context, text));
+    const auto context = gateway_.NewCall();
+    return Receive(options_.raw ? StartText(context.get(), text) : StartChat(context.get(), text));
   }
 
   absl::Status Send(const std::vector<int32_t>& tokens) {
-    grpc::ClientContext context;
+    const auto context = gateway_.NewCall();
     v1::GenerateRequest request = NewGenerateRequest();
     request.mutable_tokens()->mutable_ids()->Assign(tokens.begin(), tokens.end());
-    return Receive(gateway_->Generate(&context, request));
+    return Receive(gateway_.stub().Generate(context.get(), request));
   }
 
  private:
@@ -96,7 +97,7 @@ class Conversation {
     v1::GenerateRequest request = NewGenerateRequest();
     request.set_text(text);
     request.set_parse_special(options_.parse_special);
-    return gateway_->Generate(context, request);
+    return gateway_.stub().Generate(context, request);
   }
 
   FrameReader StartChat(grpc::ClientContext* context, const std::string& text) const {
@@ -110,7 +111,7 @@ class Conversation {
     v1::Message* message = request.add_messages();
     message->set_role("user");
     message->set_content(text);
-    return gateway_->Chat(context, request);
+    return gateway_.stub().Chat(context, request);
   }
 
   absl::Status Receive(FrameReader reader) {
@@ -124,7 +125,7 @@ class Conversation {
       std::cout << frame.text() << std::flush;
       if (frame.has_done()) PrintSummary(frame.done());
     }
-    LCKV_RETURN_IF_ERROR(FromGrpcStatus(reader->Finish()));
+    LCKV_RETURN_IF_ERROR(gateway_.ToStatus(reader->Finish()));
     spoke_ = true;
     return absl::OkStatus();
   }
@@ -148,7 +149,7 @@ class Conversation {
   const ChatOptions& options_;
   const v1::EncodePolicy encode_;
   const v1::Durability durability_;
-  const std::unique_ptr<v1::Inference::Stub> gateway_;
+  const GatewayClient gateway_;
   std::string session_;
   bool spoke_ = false;
 };
@@ -174,7 +175,8 @@ absl::Status Converse(Conversation& conversation) {
 absl::Status RunChat(const ChatOptions& options) {
   LCKV_ASSIGN_OR_RETURN(const v1::EncodePolicy encode, ParseEncodePolicy(options.encode));
   LCKV_ASSIGN_OR_RETURN(const v1::Durability durability, ParseDurability(options.durability));
-  Conversation conversation(options, encode, durability);
+  LCKV_ASSIGN_OR_RETURN(GatewayClient gateway, GatewayClient::Make(options.gateway));
+  Conversation conversation(options, std::move(gateway), encode, durability);
   if (!options.tokens_json.empty()) {
     LCKV_ASSIGN_OR_RETURN(const std::vector<int32_t> tokens, ReadTokenFile(options.tokens_json));
     return conversation.Send(tokens);
@@ -190,7 +192,7 @@ void AddChat(CLI::App& tool, Action& chosen) {
   CLI::App* command =
       Declare(tool, "chat", "Talks to a gateway: text on stdout, usage and timings on stderr",
               options, &RunChat, chosen);
-  command->add_option("--server", options->server, "Gateway, host:port")->capture_default_str();
+  AddGatewayFlags(*command, &options->gateway);
   command->add_option("--session", options->session,
                       "Session to go on with, or the name of a new one (default: a new name)");
   CLI::Option* prompt =

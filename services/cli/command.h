@@ -16,6 +16,7 @@ using Action = std::function<absl::Status()>;
 // names it, its action is put into `chosen`, which outlives `tool`.
 using AddCommand = void (*)(CLI::App& tool, Action& chosen);
 
+void AddApiKey(CLI::App& tool, Action& chosen);
 void AddBench(CLI::App& tool, Action& chosen);
 void AddChat(CLI::App& tool, Action& chosen);
 void AddHealth(CLI::App& tool, Action& chosen);

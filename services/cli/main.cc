@@ -15,6 +15,7 @@ constexpr lckv::AddCommand kCommands[] = {
     lckv::AddUp,      lckv::AddChat,   lckv::AddSessions, lckv::AddTokenize,
     lckv::AddInspect, lckv::AddLogits, lckv::AddPpl,      lckv::AddBench,
     lckv::AddPlan,    lckv::AddHealth, lckv::AddMetrics,
+    lckv::AddApiKey,
 };
 
 // Services read their own flags.

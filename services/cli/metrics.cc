@@ -13,6 +13,7 @@
 #include "services/cache_node/cache_metric_table.h"
 #include "services/cli/command.h"
 #include "services/common/process_metrics.h"
+#include "services/common/tls_setup.h"
 #include "services/common/tracing/trace_metric_table.h"
 #include "services/gateway/gateway_metric_table.h"
 #include "services/worker/worker_metric_table.h"
@@ -33,7 +34,7 @@ struct Section {
   MetricTable table;
 };
 
-std::array<Section, 6> Sections() {
+std::array<Section, 7> Sections() {
   return {{
       {"gateway", "Gateway", "What clients see.", gateway::GatewayMetricTable()},
       {"worker", "Worker", "The engine and its sessions.", worker::WorkerMetricTable()},
@@ -43,6 +44,8 @@ std::array<Section, 6> Sections() {
        worker::VllmMetricTable()},
       {"cache-node", "Cache node", "Sessions and their pages.", CacheMetricTable()},
       {"all", "Every service, traces", "Spans, as docs/tracing.md has them.", TraceMetricTable()},
+      {"all", "Every service, TLS", "Certificates, as docs/security.md has them.",
+       TlsMetricTable()},
       {"all", "Every service", "What the operating system knows of the process.",
        ProcessMetricTable()},
   }};

@@ -9,7 +9,6 @@
 #include "absl/strings/str_format.h"
 #include "base/status_macros.h"
 #include "base/units.h"
-#include "rpc/status_conversion.h"
 #include "services/cli/command.h"
 #include "services/cli/gateway_client.h"
 #include "services/cli/json_output.h"
@@ -18,7 +17,7 @@ namespace lckv {
 namespace {
 
 struct SessionsOptions {
-  std::string server = kDefaultServer;
+  GatewayFlags gateway;
   std::string session;
   bool prefetch = false;
   bool json = false;
@@ -41,13 +40,13 @@ void Print(const v1::SessionInfo& session, const SessionsOptions& options) {
 }
 
 absl::Status RunList(const SessionsOptions& options) {
-  const auto gateway = ConnectToGateway(options.server);
+  LCKV_ASSIGN_OR_RETURN(const GatewayClient gateway, GatewayClient::Make(options.gateway));
   if (!options.json) PrintTableHead();
   v1::ListSessionsRequest request;
   do {
-    grpc::ClientContext context;
     v1::ListSessionsResponse response;
-    LCKV_RETURN_IF_ERROR(FromGrpcStatus(gateway->ListSessions(&context, request, &response)));
+    LCKV_RETURN_IF_ERROR(
+        gateway.ToStatus(gateway.stub().ListSessions(gateway.NewCall().get(), request, &response)));
     for (const v1::SessionInfo& session : response.sessions()) Print(session, options);
     request.set_page_token(response.next_page_token());
   } while (!request.page_token().empty());
@@ -55,37 +54,36 @@ absl::Status RunList(const SessionsOptions& options) {
 }
 
 absl::Status RunShow(const SessionsOptions& options) {
-  const auto gateway = ConnectToGateway(options.server);
-  grpc::ClientContext context;
+  LCKV_ASSIGN_OR_RETURN(const GatewayClient gateway, GatewayClient::Make(options.gateway));
   v1::GetSessionRequest request;
   request.set_session_id(options.session);
   v1::SessionInfo session;
-  LCKV_RETURN_IF_ERROR(FromGrpcStatus(gateway->GetSession(&context, request, &session)));
+  LCKV_RETURN_IF_ERROR(
+      gateway.ToStatus(gateway.stub().GetSession(gateway.NewCall().get(), request, &session)));
   if (!options.json) PrintTableHead();
   Print(session, options);
   return absl::OkStatus();
 }
 
 absl::Status RunTouch(const SessionsOptions& options) {
-  const auto gateway = ConnectToGateway(options.server);
-  grpc::ClientContext context;
+  LCKV_ASSIGN_OR_RETURN(const GatewayClient gateway, GatewayClient::Make(options.gateway));
   v1::TouchSessionRequest request;
   request.set_session_id(options.session);
   request.set_prefetch(options.prefetch);
   v1::SessionInfo session;
-  LCKV_RETURN_IF_ERROR(FromGrpcStatus(gateway->TouchSession(&context, request, &session)));
+  LCKV_RETURN_IF_ERROR(
+      gateway.ToStatus(gateway.stub().TouchSession(gateway.NewCall().get(), request, &session)));
   if (!options.json) PrintTableHead();
   Print(session, options);
   return absl::OkStatus();
 }
 
 absl::Status RunClose(const SessionsOptions& options) {
-  const auto gateway = ConnectToGateway(options.server);
-  grpc::ClientContext context;
+  LCKV_ASSIGN_OR_RETURN(const GatewayClient gateway, GatewayClient::Make(options.gateway));
   v1::CloseSessionRequest request;
   request.set_session_id(options.session);
   v1::CloseSessionResponse response;
-  return FromGrpcStatus(gateway->CloseSession(&context, request, &response));
+  return gateway.ToStatus(gateway.stub().CloseSession(gateway.NewCall().get(), request, &response));
 }
 
 }  // namespace
@@ -98,7 +96,7 @@ void AddSessions(CLI::App& tool, Action& chosen) {
   const auto add = [&](const char* name, const char* help,
                        absl::Status (*run)(const SessionsOptions&)) {
     CLI::App* command = Declare(*group, name, help, options, run, chosen);
-    command->add_option("--server", options->server, "Gateway, host:port")->capture_default_str();
+    AddGatewayFlags(*command, &options->gateway);
     command->add_flag("--json", options->json, "One JSON object a session");
     return command;
   };

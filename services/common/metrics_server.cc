@@ -8,11 +8,21 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/log.h"
+#include "base/mutex.h"
 #include "base/status_macros.h"
 #include "services/common/listen_address.h"
 
 namespace lckv {
 namespace {
+
+void Answer(mg_connection* connection, absl::string_view status, absl::string_view type,
+            absl::string_view body) {
+  const std::string head =
+      absl::StrCat("HTTP/1.1 ", status, "\r\nContent-Type: ", type,
+                   "\r\nContent-Length: ", body.size(), "\r\nConnection: close\r\n\r\n");
+  mg_write(connection, head.data(), head.size());
+  mg_write(connection, body.data(), body.size());
+}
 
 class MetricsHandler final : public CivetHandler {
  public:
@@ -20,21 +30,40 @@ class MetricsHandler final : public CivetHandler {
 
   bool handleGet(CivetServer*, mg_connection* connection) override {
     const char* accept = mg_get_header(connection, "Accept");
-    const bool open_metrics =
-        accept != nullptr && absl::StrContains(accept, "application/openmetrics-text");
-    const std::string body =
-        open_metrics ? registry_->SerializeOpenMetrics() : registry_->Serialize();
-    const std::string head = absl::StrCat(
-        "HTTP/1.1 200 OK\r\nContent-Type: ",
-        open_metrics ? "application/openmetrics-text; version=1.0.0" : "text/plain; version=0.0.4",
-        "; charset=utf-8\r\nContent-Length: ", body.size(), "\r\nConnection: close\r\n\r\n");
-    mg_write(connection, head.data(), head.size());
-    mg_write(connection, body.data(), body.size());
+    if (accept != nullptr && absl::StrContains(accept, "application/openmetrics-text")) {
+      Answer(connection, "200 OK", "application/openmetrics-text; version=1.0.0; charset=utf-8",
+             registry_->SerializeOpenMetrics());
+    } else {
+      Answer(connection, "200 OK", "text/plain; version=0.0.4; charset=utf-8",
+             registry_->Serialize());
+    }
     return true;
   }
 
  private:
   const MetricsRegistry* const registry_;
+};
+
+// Yes or no, for probes.
+class ProbeHandler final : public CivetHandler {
+ public:
+  explicit ProbeHandler(std::function<bool()> probe) : probe_(std::move(probe)) {}
+
+  void Set(std::function<bool()> probe) {
+    MutexLock lock(mu_);
+    probe_ = std::move(probe);
+  }
+  bool handleGet(CivetServer*, mg_connection* connection) override {
+    MutexLock lock(mu_);
+    const bool yes = probe_ && probe_();
+    Answer(connection, yes ? "200 OK" : "503 Service Unavailable", "text/plain",
+           yes ? "ok\n" : "not ready\n");
+    return true;
+  }
+
+ private:
+  Mutex mu_;
+  std::function<bool()> probe_ ABSL_GUARDED_BY(mu_);
 };
 
 int LogHttpMessage(const mg_connection*, const char* message) {
@@ -54,9 +83,13 @@ struct MetricsServer::Http {
   Http(const std::vector<std::string>& options, const MetricsRegistry* registry)
       : handler(registry), callbacks(LoggingCallbacks()), server(options, &callbacks) {
     server.addHandler("/metrics", handler);
+    server.addHandler("/livez", live);
+    server.addHandler("/readyz", ready);
   }
 
   MetricsHandler handler;
+  ProbeHandler live{[] { return true; }};
+  ProbeHandler ready{nullptr};
   CivetCallbacks callbacks;
   CivetServer server;
 };
@@ -87,5 +120,9 @@ MetricsServer::MetricsServer(std::unique_ptr<Http> http, std::string address)
     : http_(std::move(http)), address_(std::move(address)) {}
 
 MetricsServer::~MetricsServer() = default;
+
+void MetricsServer::SetReadiness(std::function<bool()> ready) {
+  http_->ready.Set(std::move(ready));
+}
 
 }  // namespace lckv

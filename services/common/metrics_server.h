@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -9,8 +10,10 @@
 
 namespace lckv {
 
-// Answers GET /metrics over HTTP, on a port of its own so that it can be kept off the public
-// network: in the OpenMetrics format to those who accept it, else in Prometheus' older one. Two
+// Answers over plain HTTP, on a port of its own so that it can be kept off the public network. GET
+// /metrics: in the OpenMetrics format to those who accept it, else in Prometheus' older one. For
+// those who cannot speak the service's own protocol (the kubelet's gRPC probes know no TLS) GET
+// /livez: 200, and /readyz: 200 while the service admits work, else 503. Two
 // threads. Stops in its destructor.
 class MetricsServer {
  public:
@@ -22,6 +25,10 @@ class MetricsServer {
   ~MetricsServer();
   MetricsServer(const MetricsServer&) = delete;
   MetricsServer& operator=(const MetricsServer&) = delete;
+
+  // What /readyz says; null, as at first: not ready. When it returns, the former one is not being
+  // called and never will be.
+  void SetReadiness(std::function<bool()> ready);
 
   // "address:port" with the port that was taken.
   const std::string& address() const { return address_; }

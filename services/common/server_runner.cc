@@ -58,7 +58,10 @@ absl::StatusOr<std::unique_ptr<ServerRunner>> ServerRunner::Start(
   builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, kMaxMetadataBytes);
   builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, kHandshakeTimeoutMs);
   int port = 0;
-  builder.AddListeningPort(options.listen, grpc::InsecureServerCredentials(), &port);
+  builder.AddListeningPort(
+      options.listen,
+      options.credentials == nullptr ? grpc::InsecureServerCredentials() : options.credentials,
+      &port);
   std::vector<std::string> names = {"", kHealthReady};
   for (const NamedService& service : services) {
     builder.RegisterService(service.service);
@@ -89,6 +92,7 @@ ServerRunner::~ServerRunner() {
 
 void ServerRunner::SetReady(bool ready) {
   grpc::HealthCheckServiceInterface* health = server_->GetHealthCheckService();
+  ready_.store(ready);
   for (const std::string& name : health_names_) health->SetServingStatus(name, ready);
   health->SetServingStatus(kHealthLiveness, true);
 }
@@ -110,16 +114,18 @@ void BlockStopSignals() {
   LCKV_CHECK(signal(SIGPIPE, SIG_IGN) != SIG_ERR);
 }
 
-void ServeUntilStopped(absl::string_view service, ServerRunner& runner,
-                       const MetricsServer* metrics, absl::Duration grace,
+void ServeUntilStopped(absl::string_view service, ServerRunner& runner, MetricsServer* metrics,
+                       absl::Duration grace,
                        const std::function<void(absl::Time deadline)>& drain) {
   runner.SetReady(true);
+  if (metrics != nullptr) metrics->SetReadiness([&runner] { return runner.ready(); });
   PrintReadyLine(service, runner, metrics);
   const sigset_t signals = StopSignals();
   int received = 0;
   LCKV_CHECK(sigwait(&signals, &received) == 0);
   LogInfo("stopping", {{"signal", received}, {"grace_s", absl::ToDoubleSeconds(grace)}});
   runner.Stop(grace, drain);
+  if (metrics != nullptr) metrics->SetReadiness(nullptr);
   LogInfo("stopped");
 }
 

@@ -22,7 +22,8 @@ struct ServerOptions {
   // Per connection. Between our services one connection carries all turns and their side calls;
   // public listeners set less.
   int max_concurrent_streams = 4096;
-  bool reflection = false;  // gRPC server reflection
+  bool reflection = false;                               // gRPC server reflection
+  std::shared_ptr<grpc::ServerCredentials> credentials;  // null: plain text
   // How long calls that are still open after the drain may go on before they are cancelled. Streams
   // without an end (health watches, load reports) always use it up.
   absl::Duration linger = absl::Milliseconds(500);
@@ -57,6 +58,7 @@ class ServerRunner {
 
   // What the health service says of "", "ready" and every service.
   void SetReady(bool ready);
+  bool ready() const { return ready_.load(); }
 
   // Says not ready, lets `drain` end the work in progress (it returns when there is none left, or
   // at its deadline, `grace` from now), then stops the server. Blocks; only the first call acts.
@@ -70,6 +72,7 @@ class ServerRunner {
   const std::string address_;
   const std::vector<std::string> health_names_;
   const std::unique_ptr<grpc::Server> server_;
+  std::atomic<bool> ready_{false};
   std::atomic<bool> stopped_{false};
 };
 
@@ -81,9 +84,9 @@ void BlockStopSignals();
 // output
 //   {"service":"gateway","listen":"127.0.0.1:8080","metrics":"127.0.0.1:9090"}
 // from which scripts read the ports, waits for SIGTERM or SIGINT, then stops `runner`. REQUIRES:
-// BlockStopSignals was called before any thread started. `metrics` may be null.
-void ServeUntilStopped(absl::string_view service, ServerRunner& runner,
-                       const MetricsServer* metrics, absl::Duration grace,
-                       const std::function<void(absl::Time deadline)>& drain);
+// BlockStopSignals was called before any thread started. `metrics` may be null; meanwhile its
+// /readyz says what `runner` does.
+void ServeUntilStopped(absl::string_view service, ServerRunner& runner, MetricsServer* metrics,
+                       absl::Duration grace, const std::function<void(absl::Time deadline)>& drain);
 
 }  // namespace lckv

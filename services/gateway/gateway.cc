@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "base/status_macros.h"
@@ -10,6 +11,7 @@
 #include "rpc/channel.h"
 #include "services/common/ids.h"
 #include "services/common/listen_address.h"
+#include "services/common/tls_setup.h"
 
 namespace lckv::gateway {
 namespace {
@@ -30,18 +32,42 @@ absl::Status CheckAddresses(const GatewayOptions& options) {
   return Annotate(ParseListenAddress(options.cache_node).status(), "cache node");
 }
 
-WorkerDirectoryOptions DirectoryOptions(const GatewayOptions& options) {
+WorkerDirectoryOptions DirectoryOptions(const GatewayOptions& options,
+                                        const TlsIdentity* identity) {
   WorkerDirectoryOptions workers = options.workers;
+  workers.security = ChannelSecurityFor(identity, kWorkerRole);
   workers.follows = !options.discovery.service.empty();
   return workers;
+}
+
+bool IsLoopback(const std::string& listen) {
+  const absl::StatusOr<ListenAddress> address = ParseListenAddress(listen);
+  return address.ok() && (address->host == "localhost" || address->host == "[::1]" ||
+                          absl::StartsWith(address->host, "127."));
+}
+
+absl::Status CheckPublicTls(const GatewayOptions& options) {
+  const TlsFiles& files = options.public_tls;
+  if (files.empty()) return absl::OkStatus();
+  if (files.certificate.empty() || files.key.empty()) {
+    return absl::InvalidArgumentError(
+        "TLS on the public listener wants --public-tls-cert and --public-tls-key, both");
+  }
+  if (options.public_plain) {
+    return absl::InvalidArgumentError("--public-plain and --public-tls-cert exclude each other");
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Gateway>> Gateway::Start(const GatewayOptions& options) {
   LCKV_RETURN_IF_ERROR(CheckAddresses(options));
+  LCKV_ASSIGN_OR_RETURN(Identities identities, LoadIdentities(options));
   LCKV_ASSIGN_OR_RETURN(std::unique_ptr<SpanExporter> exporter, MakeSpanExporter(options.tracing));
-  std::unique_ptr<Gateway> gateway(new Gateway(options, std::move(exporter)));
+  std::unique_ptr<Gateway> gateway(
+      new Gateway(options, std::move(identities), std::move(exporter)));
+  LCKV_RETURN_IF_ERROR(gateway->MakeService());
   if (!options.discovery.service.empty()) {
     LCKV_ASSIGN_OR_RETURN(gateway->discovery_,
                           WorkerDiscovery::Start(options.discovery, &gateway->directory_,
@@ -57,26 +83,76 @@ absl::StatusOr<std::unique_ptr<Gateway>> Gateway::Start(const GatewayOptions& op
   server.max_receive_bytes = kMaxReceiveBytes;
   server.max_concurrent_streams = kMaxStreamsPerConnection;
   server.reflection = options.reflection;
+  server.credentials = gateway->ListenerCredentials();
   LCKV_ASSIGN_OR_RETURN(
       gateway->server_,
-      ServerRunner::Start(server, {{v1::Inference::service_full_name(), &gateway->service_}}));
+      ServerRunner::Start(server, {{v1::Inference::service_full_name(), gateway->service_.get()}}));
+  gateway->WarnOfExposure();
   return gateway;
 }
 
-Gateway::Gateway(const GatewayOptions& options, std::unique_ptr<SpanExporter> exporter)
+absl::StatusOr<Gateway::Identities> Gateway::LoadIdentities(const GatewayOptions& options) {
+  LCKV_RETURN_IF_ERROR(CheckPublicTls(options));
+  Identities identities;
+  LCKV_ASSIGN_OR_RETURN(identities.component, LoadComponentTls(options.tls, kGatewayRole));
+  if (!options.public_tls.empty()) {
+    TlsOptions listener;
+    listener.files = options.public_tls;
+    LCKV_ASSIGN_OR_RETURN(identities.listener, TlsIdentity::Load(std::move(listener)));
+  }
+  return identities;
+}
+
+Gateway::Gateway(const GatewayOptions& options, Identities identities,
+                 std::unique_ptr<SpanExporter> exporter)
     : options_(options),
+      identities_(std::move(identities)),
       tracer_(options.tracing, std::move(exporter), &metrics_.registry()),
-      directory_(DirectoryOptions(options)),
+      directory_(DirectoryOptions(options, identities_.component.get())),
       stalls_(&directory_.table(), options.stall_timeout),
       admission_(options.max_concurrent_turns),
-      sessions_(v1::Cache::NewStub(MakeChannel(options.cache_node)), &directory_,
-                absl::StrCat("gateway-", RandomId())),
+      sessions_(
+          v1::Cache::NewStub(MakeChannel(
+              options.cache_node, ChannelSecurityFor(identities_.component.get(), kCacheNodeRole))),
+          &directory_, absl::StrCat("gateway-", RandomId())),
       executor_(options.call_threads, options.max_waiting_calls),
-      service_(options.service,
-               RelayContext{&directory_, &stalls_, &metrics_, options.clock, options.relay},
-               &admission_, &sessions_, &executor_, &tracer_),
       housekeeper_([this] { KeepHouse(); }) {
   metrics_.SetTurnCapacity(options.max_concurrent_turns);
+  metrics_.registry().Add(TlsMetricTable());
+  ConnectTlsMetrics(identities_.component.get(), "components", &metrics_.registry());
+  ConnectTlsMetrics(identities_.listener.get(), "public", &metrics_.registry());
+}
+
+absl::Status Gateway::MakeService() {
+  if (options_.api_keys.empty()) {
+    tenants_ = std::make_unique<Tenants>();
+  } else {
+    LCKV_ASSIGN_OR_RETURN(tenants_, Tenants::Open(options_.api_keys, options_.api_keys_refresh,
+                                                  &metrics_.registry()));
+  }
+  const RelayContext relay{&directory_, &stalls_, &metrics_, options_.clock, options_.relay};
+  service_ = std::make_unique<InferenceService>(options_.service, relay, tenants_.get(),
+                                                &admission_, &sessions_, &executor_, &tracer_);
+  return absl::OkStatus();
+}
+
+void Gateway::WarnOfExposure() const {
+  if (IsLoopback(options_.listen)) return;
+  if (options_.api_keys.empty()) {
+    LogWarning("whoever reaches the public listener is served: no --api-keys",
+               {{"listen", options_.listen}});
+  } else if (ListenerCredentials() == nullptr && !options_.public_plain) {
+    LogWarning("API keys come in plain text: no TLS on the public listener",
+               {{"listen", options_.listen}});
+  }
+}
+
+std::shared_ptr<grpc::ServerCredentials> Gateway::ListenerCredentials() const {
+  if (identities_.listener != nullptr) {
+    return identities_.listener->PublicServerCredentials(!options_.public_tls.authority.empty());
+  }
+  if (identities_.component == nullptr || options_.public_plain) return nullptr;
+  return identities_.component->PublicServerCredentials(/*want_certificate=*/false);
 }
 
 Gateway::~Gateway() {

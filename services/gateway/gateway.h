@@ -8,6 +8,7 @@
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "rpc/tls.h"
 #include "services/common/executor.h"
 #include "services/common/metrics_server.h"
 #include "services/common/server_runner.h"
@@ -18,6 +19,7 @@
 #include "services/gateway/relay_policy.h"
 #include "services/gateway/session_api.h"
 #include "services/gateway/stall_monitor.h"
+#include "services/gateway/tenant.h"
 #include "services/gateway/worker_directory.h"
 #include "services/gateway/worker_discovery.h"
 
@@ -27,7 +29,8 @@ struct GatewayOptions {
   std::string listen = "127.0.0.1:8080";
   std::string metrics_listen = "127.0.0.1:0";  // empty: no metrics port
   std::string cache_node;                      // host:port
-  WorkerDirectoryOptions workers;  // addresses may be empty when `discovery` has a service
+  WorkerDirectoryOptions workers;  // addresses may be empty when `discovery` has a service; its security
+                                   // follows from `tls`
   WorkerDiscoveryOptions discovery;
   InferenceServiceOptions service;
   RelayLimits relay;
@@ -38,6 +41,13 @@ struct GatewayOptions {
   size_t max_waiting_calls = 256;
   absl::Duration grace = absl::Seconds(30);  // for running turns at shutdown
   TracingOptions tracing;
+  TlsFiles tls;  // of this component, for workers and cache node; empty: plain text
+  // Of the public listener; empty: `tls`, without asking clients for certificates. With an
+  // authority, clients must have a certificate of it.
+  TlsFiles public_tls;
+  bool public_plain = false;  // plain text on the public listener in spite of `tls`
+  std::string api_keys;       // file of keys (api_keys.h); empty: everybody is the tenant "default"
+  absl::Duration api_keys_refresh = absl::Seconds(1);  // how often it is looked at
   bool reflection = false;
   LogLevel log_level = LogLevel::kInfo;
   Clock* clock = Clock::Real();  // of the waits and times of turns
@@ -46,8 +56,9 @@ struct GatewayOptions {
 // A running gateway: the parts, wired in the order in which they depend on each other.
 class Gateway {
  public:
-  // Listens when it returns. INVALID_ARGUMENT for malformed addresses and options of tracing,
-  // FAILED_PRECONDITION when a port cannot be bound.
+  // Listens when it returns. INVALID_ARGUMENT for malformed addresses, keys and options of tracing,
+  // and options that do not go together; FAILED_PRECONDITION when a port, TLS files or the file of
+  // keys cannot be had.
   static absl::StatusOr<std::unique_ptr<Gateway>> Start(const GatewayOptions& options);
   // Stops at once, unless Stop was called.
   ~Gateway();
@@ -55,7 +66,7 @@ class Gateway {
   Gateway& operator=(const Gateway&) = delete;
 
   ServerRunner& server() { return *server_; }
-  const MetricsServer* metrics_server() const { return metrics_server_.get(); }
+  MetricsServer* metrics_server() { return metrics_server_.get(); }
   WorkerDirectory& directory() { return directory_; }
   const GatewayMetrics& metrics() const { return metrics_; }
 
@@ -63,7 +74,17 @@ class Gateway {
   void Drain(absl::Time deadline);
 
  private:
-  Gateway(const GatewayOptions& options, std::unique_ptr<SpanExporter> exporter);
+  struct Identities {
+    std::unique_ptr<TlsIdentity> component, listener;  // null: none
+  };
+  static absl::StatusOr<Identities> LoadIdentities(const GatewayOptions& options);
+  Gateway(const GatewayOptions& options, Identities identities,
+          std::unique_ptr<SpanExporter> exporter);
+  absl::Status MakeService();
+  // Logs what is open to everybody and need not be.
+  void WarnOfExposure() const;
+  // Of the public listener; null: plain text.
+  std::shared_ptr<grpc::ServerCredentials> ListenerCredentials() const;
   // Looks after stalled streams and the gauges, a few times a second, until the destructor.
   void KeepHouse();
   // True when it is time to stop.
@@ -71,14 +92,16 @@ class Gateway {
 
   const GatewayOptions options_;
   GatewayMetrics metrics_;
+  const Identities identities_;
   const Tracer tracer_;
   WorkerDirectory directory_;
   std::unique_ptr<WorkerDiscovery> discovery_;  // null: every worker is named by a flag
   StallMonitor stalls_;
   Admission admission_;
   SessionApi sessions_;
+  std::unique_ptr<Tenants> tenants_;
   Executor executor_;
-  InferenceService service_;
+  std::unique_ptr<InferenceService> service_;
   Mutex mu_;
   CondVar stop_;
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;

@@ -7,6 +7,7 @@ constexpr absl::string_view kMethods[] = {
     "Generate",     "Chat",     "OpenSession", "GetSession", "ListSessions", "TouchSession",
     "CloseSession", "Tokenize", "Detokenize",  "ListModels", "other"};
 constexpr absl::string_view kRejectReasons[] = {"QUEUE_FULL", "DRAINING", "other"};
+constexpr absl::string_view kLoadOutcomes[] = {"ok", "failed"};
 constexpr absl::string_view kWorkerStateNames[] = {"dead", "suspect", "starting", "ready",
                                                    "draining"};
 
@@ -64,6 +65,17 @@ constexpr MetricDescriptor kTable[] = {
      .unit = "continuations",
      .help = "Times a broken stream went on on another worker.",
      .when_bad = "Grows outside of rollouts: workers die or stall. Read their last log lines."},
+    {.name = "lckv_gateway_api_keys",
+     .unit = "keys",
+     .help = "API keys that are known; 0: everybody is let in.",
+     .when_bad = "Not what the file of --api-keys holds: see the loads."},
+    {.name = "lckv_gateway_api_key_loads_total",
+     .type = MetricType::kCounter,
+     .unit = "loads",
+     .help = "Times the file of --api-keys was read because it changed.",
+     .when_bad = "failed grows: the new file is broken and the keys of before stay. The log says "
+                 "where it is wrong.",
+     .labels = {{{"outcome", kLoadOutcomes}}}},
     {.name = "lckv_gateway_worker_lookup_failures_total",
      .type = MetricType::kCounter,
      .unit = "look-ups",

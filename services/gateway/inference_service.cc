@@ -5,9 +5,9 @@
 #include <utility>
 
 #include "base/error_info.h"
+#include "base/status_macros.h"
 #include "rpc/status_conversion.h"
 #include "services/common/ids.h"
-#include "services/gateway/tenant.h"
 #include "services/gateway/validation.h"
 
 namespace lckv::gateway {
@@ -31,8 +31,9 @@ absl::Time Deadline(const grpc::CallbackServerContext& context, absl::Duration t
 
 // The fields that Generate and Chat share.
 template <typename Request>
-v1::WorkerGenerateRequest CommonFields(const Request& request) {
+v1::WorkerGenerateRequest CommonFields(const std::string& tenant, const Request& request) {
   v1::WorkerGenerateRequest out;
+  out.set_tenant(tenant);
   out.set_session_id(request.session_id());
   out.set_create_session(request.create_session());
   *out.mutable_sampling() = request.sampling();
@@ -44,8 +45,7 @@ v1::WorkerGenerateRequest CommonFields(const Request& request) {
 }
 
 // What every attempt at the turn must agree on: ids, seed and bound.
-void FixTurn(const grpc::CallbackServerContext& context, v1::WorkerGenerateRequest* request) {
-  request->set_tenant(TenantOf(context));
+void FixTurn(v1::WorkerGenerateRequest* request) {
   request->set_turn_id(RandomId());
   if (request->session_id().empty()) {
     request->set_session_id(RandomId());
@@ -59,10 +59,12 @@ void FixTurn(const grpc::CallbackServerContext& context, v1::WorkerGenerateReque
 }  // namespace
 
 InferenceService::InferenceService(const InferenceServiceOptions& options,
-                                   const RelayContext& relay, Admission* admission,
-                                   SessionApi* sessions, Executor* executor, const Tracer* tracer)
+                                   const RelayContext& relay, const Tenants* tenants,
+                                   Admission* admission, SessionApi* sessions, Executor* executor,
+                                   const Tracer* tracer)
     : options_(options),
       relay_(relay),
+      tenants_(tenants),
       admission_(admission),
       sessions_(sessions),
       executor_(executor),
@@ -73,13 +75,22 @@ Span InferenceService::StartCall(absl::string_view method, const Context& contex
                                            method);
 }
 
+template <typename Request>
+absl::StatusOr<std::string> InferenceService::Check(const Context& context,
+                                                    const Request& request) const {
+  LCKV_ASSIGN_OR_RETURN(std::string tenant, tenants_->TenantOf(context));
+  LCKV_RETURN_IF_ERROR(Validate(request));
+  return tenant;
+}
+
 InferenceService::Stream* InferenceService::Generate(Context* context,
                                                      const v1::GenerateRequest* request) {
   Span turn = StartCall("Generate", *context);
-  if (absl::Status status = Validate(*request); !status.ok()) {
-    return FailStream("Generate", status, std::move(turn));
+  const absl::StatusOr<std::string> tenant = Check(*context, *request);
+  if (!tenant.ok()) {
+    return FailStream("Generate", tenant.status(), std::move(turn));
   }
-  v1::WorkerGenerateRequest out = CommonFields(*request);
+  v1::WorkerGenerateRequest out = CommonFields(*tenant, *request);
   if (request->has_text()) {
     out.set_text(request->text());
   } else {
@@ -93,10 +104,11 @@ InferenceService::Stream* InferenceService::Generate(Context* context,
 
 InferenceService::Stream* InferenceService::Chat(Context* context, const v1::ChatRequest* request) {
   Span turn = StartCall("Chat", *context);
-  if (absl::Status status = Validate(*request); !status.ok()) {
-    return FailStream("Chat", status, std::move(turn));
+  const absl::StatusOr<std::string> tenant = Check(*context, *request);
+  if (!tenant.ok()) {
+    return FailStream("Chat", tenant.status(), std::move(turn));
   }
-  v1::WorkerGenerateRequest out = CommonFields(*request);
+  v1::WorkerGenerateRequest out = CommonFields(*tenant, *request);
   *out.mutable_chat()->mutable_messages() = request->messages();
   turn.Set("gen_ai.operation.name", "chat");
   return StartTurn("Chat", context, std::move(turn), std::move(out));
@@ -113,7 +125,7 @@ InferenceService::Stream* InferenceService::StartTurn(absl::string_view method, 
     relay_.metrics->CountReject(ErrorReason(slot.status()));
     return FailStream(method, slot.status(), std::move(turn));
   }
-  FixTurn(*context, &request);
+  FixTurn(&request);
   turn.Set("gen_ai.request.max_tokens", request.sampling().max_tokens());
   auto* relay = new TurnRelay(relay_, method, *std::move(slot), std::move(turn),
                               Deadline(*context, options_.turn_timeout), std::move(request));
@@ -141,11 +153,12 @@ InferenceService::Unary* InferenceService::Run(
     span->End();
     reactor->Finish(ToGrpcStatus(status));
   };
-  if (absl::Status status = Validate(*request); !status.ok()) {
-    finish(status);
+  absl::StatusOr<std::string> tenant = Check(*context, *request);
+  if (!tenant.ok()) {
+    finish(tenant.status());
     return reactor;
   }
-  CallContext call{context, TenantOf(*context), span->context(),
+  CallContext call{context, *std::move(tenant), span->context(),
                    Deadline(*context, options_.call_timeout)};
   // Context, request and response live until Finish.
   const bool taken = executor_->TrySubmit(

@@ -10,6 +10,7 @@
 #include "services/common/tracing/tracer.h"
 #include "services/gateway/admission.h"
 #include "services/gateway/session_api.h"
+#include "services/gateway/tenant.h"
 #include "services/gateway/turn_relay.h"
 
 namespace lckv::gateway {
@@ -19,13 +20,13 @@ struct InferenceServiceOptions {
   absl::Duration call_timeout = absl::Seconds(15);  // of everything that is not a turn
 };
 
-// The public API on the wire: validates, admits, and hands turns to relays, other calls to the
-// executor. Its handlers never block. What it is given outlives it.
+// The public API on the wire: authenticates, validates, admits, and hands turns to relays, other
+// calls to the executor. Its handlers never block. What it is given outlives it.
 class InferenceService final : public v1::Inference::CallbackService {
  public:
   InferenceService(const InferenceServiceOptions& options, const RelayContext& relay,
-                   Admission* admission, SessionApi* sessions, Executor* executor,
-                   const Tracer* tracer);
+                   const Tenants* tenants, Admission* admission, SessionApi* sessions,
+                   Executor* executor, const Tracer* tracer);
 
   using Stream = grpc::ServerWriteReactor<v1::GenerateResponse>;
   using Unary = grpc::ServerUnaryReactor;
@@ -52,6 +53,9 @@ class InferenceService final : public v1::Inference::CallbackService {
                     v1::ListModelsResponse* response) override;
 
  private:
+  // The tenant of a call that is to be answered: who calls first, then what is asked for.
+  template <typename Request>
+  absl::StatusOr<std::string> Check(const Context& context, const Request& request) const;
   Span StartCall(absl::string_view method, const Context& context) const;
   Stream* StartTurn(absl::string_view method, Context* context, Span turn,
                     v1::WorkerGenerateRequest request);
@@ -62,6 +66,7 @@ class InferenceService final : public v1::Inference::CallbackService {
 
   const InferenceServiceOptions options_;
   const RelayContext relay_;
+  const Tenants* const tenants_;
   Admission* const admission_;
   SessionApi* const sessions_;
   Executor* const executor_;

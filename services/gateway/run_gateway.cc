@@ -8,6 +8,7 @@
 #include "services/common/config.h"
 #include "services/common/flags.h"
 #include "services/common/server_runner.h"
+#include "services/common/tls_setup.h"
 #include "services/gateway/gateway.h"
 
 namespace lckv::gateway {
@@ -15,6 +16,16 @@ namespace {
 
 constexpr absl::Duration kWaitForWorkers = absl::Seconds(2);
 constexpr absl::Duration kMinResolveInterval = absl::Milliseconds(100);
+
+void AddPublicTlsFlags(CLI::App& app, GatewayOptions* options) {
+  app.add_option("--public-tls-cert", options->public_tls.certificate,
+                 "PEM certificate of the public listener; default: that of --tls-cert");
+  app.add_option("--public-tls-key", options->public_tls.key, "PEM key of --public-tls-cert");
+  app.add_option("--public-tls-ca", options->public_tls.authority,
+                 "PEM certificates of who signs those of clients, who must have one then");
+  app.add_flag("--public-plain", options->public_plain,
+               "plain text on the public listener in spite of --tls-cert: TLS ends before it");
+}
 
 void AddFlags(CLI::App& app, GatewayOptions* options) {
   app.add_option("--listen", options->listen, "host:port of the API; port 0 takes a free one")
@@ -34,6 +45,11 @@ void AddFlags(CLI::App& app, GatewayOptions* options) {
   app.add_option("--cache-node", options->cache_node, "host:port of the cache node")
       ->required()
       ->check(CheckAddress);
+  AddTlsFlags(app, &options->tls);
+  AddPublicTlsFlags(app, options);
+  app.add_option("--api-keys", options->api_keys,
+                 "YAML file of API keys (lckv api-key new); without it everybody is let in as the "
+                 "tenant default");
   app.add_option("--max-concurrent-turns", options->max_concurrent_turns,
                  "turns in progress; more are refused")
       ->check(CLI::Range(1, 1 << 20))

@@ -6,7 +6,6 @@
 #include "absl/strings/escaping.h"
 #include "absl/time/clock.h"
 #include "base/log.h"
-#include "rpc/channel.h"
 
 namespace lckv::gateway {
 
@@ -44,7 +43,7 @@ void WorkerDirectory::Add(const std::string& address, bool fixed) {
   peer->number = table_.Add();
   peer->address = address;
   peer->fixed = fixed;
-  peer->stub = v1::Worker::NewStub(MakeChannel(address));
+  peer->stub = v1::Worker::NewStub(MakeChannel(address, options_.security));
   if (!fixed) LogInfo("worker found", {{"address", address}});
   MutexLock lock(mu_);
   Peer& added = *peer;
@@ -134,8 +133,11 @@ int WorkerDirectory::ReadReports(Peer& peer) {
   MutexLock lock(mu_);
   peer.call = nullptr;
   peer.connected = false;
-  if (reports > 0 && !peer.stopping) {
-    LogWarning("worker lost", {{"address", peer.address}, {"status", status.error_message()}});
+  if (reports > 0) peer.lost = false;
+  if (!peer.lost && !peer.stopping) {
+    LogWarning(reports > 0 ? "worker lost" : "worker not reached",
+               {{"address", peer.address}, {"status", status.error_message()}});
+    peer.lost = true;
   }
   return reports;
 }

@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/mutex.h"
 #include "lckv/v1/worker.grpc.pb.h"
+#include "rpc/channel.h"
 #include "services/gateway/worker_changes.h"
 #include "services/gateway/worker_table.h"
 
@@ -18,6 +19,7 @@ namespace lckv::gateway {
 struct WorkerDirectoryOptions {
   std::vector<std::string> addresses;  // host:port, one per worker; those that stay
   bool follows = false;  // others come from Follow: WaitForReports waits for the first
+  ChannelSecurity security = {};
   absl::Duration report_interval = absl::Milliseconds(250);
   absl::Duration suspect_after = absl::Seconds(3);
   absl::Duration reconnect_min = absl::Milliseconds(100);
@@ -66,6 +68,7 @@ class WorkerDirectory {
     bool connected = false;               // a report came on it
     bool reported = false;                // ever
     bool stopping = false;
+    bool lost = false;  // and said so; the listener's own
     std::thread listener;
   };
 

@@ -9,6 +9,7 @@
 #include "services/common/config.h"
 #include "services/common/flags.h"
 #include "services/common/server_runner.h"
+#include "services/common/tls_setup.h"
 #include "services/worker/device_flags.h"
 #include "services/worker/worker.h"
 
@@ -108,6 +109,7 @@ void AddFlags(CLI::App& app, WorkerOptions* options) {
   app.add_option("--cache-node", options->cache_node, "host:port of the cache node")
       ->required()
       ->check(CheckAddress);
+  AddTlsFlags(app, &options->tls);
   AddModelFlags(app, options);
   AddServingFlags(app, options);
   app.add_flag("--vllm-metrics", options->vllm_metrics, "also the metric names of autoscalers");

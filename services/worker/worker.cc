@@ -15,6 +15,7 @@
 #include "rpc/channel.h"
 #include "services/common/ids.h"
 #include "services/common/listen_address.h"
+#include "services/common/tls_setup.h"
 #include "services/worker/id_tokenizer.h"
 
 namespace lckv::worker {
@@ -55,7 +56,7 @@ absl::Status CheckOptions(const WorkerOptions& options) {
   if (options.model.empty() == options.random_weights.empty()) {
     return absl::InvalidArgumentError("want a model or random weights, and not both");
   }
-  return absl::OkStatus();
+  return CheckTlsFlags(options.tls);
 }
 
 }  // namespace
@@ -70,6 +71,9 @@ absl::StatusOr<std::unique_ptr<Worker>> Worker::Start(const WorkerOptions& optio
   LCKV_RETURN_IF_ERROR(CheckOptions(options));
   LCKV_ASSIGN_OR_RETURN(std::unique_ptr<SpanExporter> exporter, MakeSpanExporter(options.tracing));
   std::unique_ptr<Worker> worker(new Worker(options, std::move(exporter)));
+  LCKV_ASSIGN_OR_RETURN(worker->tls_, LoadComponentTls(options.tls, kWorkerRole));
+  worker->registry_.Add(TlsMetricTable());
+  ConnectTlsMetrics(worker->tls_.get(), "components", &worker->registry_);
   LCKV_RETURN_IF_ERROR(worker->LoadModel());
   LCKV_RETURN_IF_ERROR(worker->LoadTokenizer());
   worker->MakeCore();
@@ -111,7 +115,8 @@ absl::Status Worker::LoadTokenizer() {
 }
 
 void Worker::MakeCore() {
-  cache_ = MakeGrpcCacheClient({options_.cache_node});
+  cache_ =
+      MakeGrpcCacheClient({options_.cache_node, ChannelSecurityFor(tls_.get(), kCacheNodeRole)});
   WorkerCoreOptions core;
   core.sync.worker_id = id_;
   core.sync.lease_ttl = options_.lease_ttl;
@@ -166,6 +171,7 @@ absl::Status Worker::Serve() {
   server.max_concurrent_streams =
       4 * (options_.engine.max_running_turns + options_.max_waiting_turns);
   server.reflection = options_.reflection;
+  server.credentials = ServerCredentialsFor(tls_.get(), {kGatewayRole});
   LCKV_ASSIGN_OR_RETURN(
       server_, ServerRunner::Start(server, {{v1::Worker::service_full_name(), service_.get()}}));
   return absl::OkStatus();

@@ -16,6 +16,7 @@
 #include "engine/runtime/engine.h"
 #include "engine/tokenizer/chat_template.h"
 #include "engine/tokenizer/tokenizer.h"
+#include "rpc/tls.h"
 #include "services/common/executor.h"
 #include "services/common/metrics.h"
 #include "services/common/metrics_server.h"
@@ -41,6 +42,7 @@ struct WorkerOptions {
   std::string id;
   std::string advertise;   // host:port under which others reach it; names the worker only
   std::string cache_node;  // host:port; a worker without one is refused
+  TlsFiles tls;            // of this component; empty: plain text
 
   // The model: one of the two first.
   std::string model;           // directory or GGUF file
@@ -70,13 +72,13 @@ struct WorkerOptions {
 // members, and end in the opposite one.
 class Worker {
  public:
-  // Loads the model and starts to serve, not ready yet. INVALID_ARGUMENT (options, no cache node)
-  // and what loading a model gives.
+  // Loads the model and starts to serve, not ready yet. INVALID_ARGUMENT (options, no cache node),
+  // FAILED_PRECONDITION (TLS files) and what loading a model gives.
   static absl::StatusOr<std::unique_ptr<Worker>> Start(const WorkerOptions& options);
   ~Worker();
 
   ServerRunner& server() { return *server_; }
-  const MetricsServer* metrics_server() const { return metrics_server_.get(); }
+  MetricsServer* metrics_server() { return metrics_server_.get(); }
   const std::string& id() const { return id_; }
   // How long Drain may take.
   absl::Duration grace() const;
@@ -100,6 +102,7 @@ class Worker {
   MetricsRegistry registry_;
   WorkerMetrics metrics_;
   const Tracer tracer_;
+  std::unique_ptr<TlsIdentity> tls_;  // null: plain text
   std::unique_ptr<Checkpoint> checkpoint_;
   std::unique_ptr<Tokenizer> tokenizer_;
   std::optional<ChatTemplate> chat_template_;

@@ -9,7 +9,9 @@
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <iostream>
+#include <iterator>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -19,7 +21,6 @@
 #include "absl/time/clock.h"
 #include "base/check.h"
 #include "base/status_macros.h"
-#include "rpc/channel.h"
 #include "services/common/listen_address.h"
 #include "tests/testing/golden.h"
 
@@ -142,12 +143,13 @@ absl::Status Cluster::StartProcess(const std::string& name, const std::vector<st
   addresses_[name] = process.listen;
   processes_[name] = std::move(process);
   // A client of a replaced gateway connects anew.
-  if (name == "gateway") gateway_stub_ = v1::Inference::NewStub(MakeChannel(addresses_[name]));
+  if (name == "gateway")
+    gateway_stub_ = v1::Inference::NewStub(MakeChannel(addresses_[name], options_.client));
   return absl::OkStatus();
 }
 
 std::unique_ptr<v1::Worker::Stub> Cluster::worker(const std::string& id) const {
-  return v1::Worker::NewStub(MakeChannel(addresses_.at(id)));
+  return v1::Worker::NewStub(MakeChannel(addresses_.at(id), options_.client));
 }
 
 void Cluster::Kill(const std::string& name) {
@@ -168,10 +170,18 @@ absl::Status Cluster::Restart(const std::string& name, const std::vector<std::st
   return StartProcess(name, flags);
 }
 
+std::string Cluster::Http(const std::string& name, absl::string_view path) const {
+  return HttpGet(processes_.at(name).metrics, path);
+}
+
+std::string Cluster::Log(const std::string& name) const {
+  std::ifstream file(absl::StrCat(folder_, "/", name, ".log"), std::ios::binary);
+  return std::string((std::istreambuf_iterator<char>(file)), {});
+}
+
 double Cluster::Metric(const std::string& name, absl::string_view metric) const {
   double sum = 0;
-  for (const absl::string_view line :
-       absl::StrSplit(HttpGet(processes_.at(name).metrics, "/metrics"), '\n')) {
+  for (const absl::string_view line : absl::StrSplit(Http(name, "/metrics"), '\n')) {
     if (!absl::StartsWith(line, metric)) continue;
     const absl::string_view rest = line.substr(metric.size());
     if (rest.empty() || (rest[0] != '{' && rest[0] != ' ')) continue;

@@ -12,6 +12,7 @@
 #include "absl/time/time.h"
 #include "lckv/v1/inference.grpc.pb.h"
 #include "lckv/v1/worker.grpc.pb.h"
+#include "rpc/channel.h"
 #include "services/cli/service_process.h"
 
 namespace lckv::testing {
@@ -27,6 +28,7 @@ struct ClusterOptions {
   std::vector<std::string> cache_node_flags = {};
   std::vector<std::string> worker_flags = {};
   std::vector<std::string> gateway_flags = {};
+  ChannelSecurity client = {};  // of gateway() and worker()
 };
 
 // The real binaries on this machine, each a process: a cache node, workers "worker-1", "worker-2",
@@ -38,6 +40,8 @@ class Cluster {
   ~Cluster();
 
   v1::Inference::Stub& gateway() { return *gateway_stub_; }
+  // Where "gateway", "cache-node" or a worker listens.
+  const std::string& address(const std::string& name) const { return addresses_.at(name); }
   // A client of the worker itself, past the gateway.
   std::unique_ptr<v1::Worker::Stub> worker(const std::string& id) const;
 
@@ -59,6 +63,10 @@ class Cluster {
 
   // The sum of a metric's samples, all label values: 0 if there are none.
   double Metric(const std::string& name, absl::string_view metric) const;
+  // The body of GET `path` from its metrics port; empty when nobody answers.
+  std::string Http(const std::string& name, absl::string_view path) const;
+  // What it wrote on standard error.
+  std::string Log(const std::string& name) const;
   const std::string& cache_folder() const { return cache_folder_; }
 
  private:

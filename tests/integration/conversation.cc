@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "base/error_info.h"
 #include "base/status_macros.h"
@@ -24,6 +25,9 @@ RunningTurn::RunningTurn(v1::Inference::Stub& gateway, const std::string& sessio
   sampling->set_seed(turn.seed);
   sampling->set_max_tokens(turn.max_tokens);
   sampling->set_ignore_eos(true);
+  if (!turn.api_key.empty()) {
+    context_.AddMetadata("authorization", absl::StrCat("Bearer ", turn.api_key));
+  }
   context_.set_deadline(absl::ToChronoTime(absl::Now() + kPatience));
   reader_ = gateway.Chat(&context_, request);
 }

@@ -18,6 +18,7 @@ struct Turn {
   float temperature = 0;
   uint64_t seed = 11;
   bool discard_on_disconnect = false;
+  std::string api_key = {};  // empty: none is sent
 };
 
 // The model's.

@@ -137,6 +137,21 @@ TEST(MetricsServerTest, SaysWhyItCannotStart) {
               StatusIs(absl::StatusCode::kInvalidArgument));
 }
 
+TEST(MetricsServerTest, AnswersProbes) {
+  MetricsRegistry registry;
+  ASSERT_OK_AND_ASSIGN(auto server, MetricsServer::Start("127.0.0.1:0", &registry));
+  EXPECT_THAT(HttpGet(server->address(), "/livez"), HasSubstr("200 OK"));
+  EXPECT_THAT(HttpGet(server->address(), "/readyz"), HasSubstr("503 Service Unavailable"));
+  bool ready = true;
+  server->SetReadiness([&] { return ready; });
+  EXPECT_THAT(HttpGet(server->address(), "/readyz"), HasSubstr("200 OK"));
+  ready = false;
+  EXPECT_THAT(HttpGet(server->address(), "/readyz"), HasSubstr("503 Service Unavailable"));
+  server->SetReadiness(nullptr);
+  EXPECT_THAT(HttpGet(server->address(), "/readyz"), HasSubstr("503 Service Unavailable"));
+  EXPECT_THAT(HttpGet(server->address(), "/livez"), HasSubstr("200 OK"));
+}
+
 template <typename Buckets>
 void ExpectAscending(const Buckets& buckets) {
   EXPECT_TRUE(std::is_sorted(std::begin(buckets), std::end(buckets)));
