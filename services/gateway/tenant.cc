@@ -51,6 +51,8 @@ struct Tenants::Metrics {
   prometheus::Counter& failed;
 };
 
+Tenants::Tenants() = default;
+
 absl::StatusOr<std::unique_ptr<Tenants>> Tenants::Open(const std::string& path,
                                                        absl::Duration refresh,
                                                        MetricsRegistry* metrics) {

@@ -28,7 +28,7 @@ inline constexpr char kReasonExpiredApiKey[] = "API_KEY_EXPIRED";
 class Tenants {
  public:
   // Everybody is the tenant "default".
-  Tenants() = default;
+  Tenants();
   // Looks at the file every `refresh`. `metrics` must outlive it. INVALID_ARGUMENT,
   // FAILED_PRECONDITION when it cannot be read.
   static absl::StatusOr<std::unique_ptr<Tenants>> Open(const std::string& path,

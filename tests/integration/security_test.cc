@@ -335,7 +335,7 @@ TEST_F(KeysTest, TenantsDoNotSeeEachOther) {
   EXPECT_OK(Call(&v1::Inference::Stub::CloseSession, b, "s", &closed));
   EXPECT_OK(Call(&v1::Inference::Stub::GetSession, a, "s", &info));
   ASSERT_OK(Say(cluster_->gateway(), "s", As(turns[1], a)).status);
-  for (const std::string& name : {"gateway", "worker-1", "cache-node"}) {
+  for (const std::string name : {"gateway", "worker-1", "cache-node"}) {
     EXPECT_THAT(cluster_->Log(name), AllOf(Not(HasSubstr(a)), Not(HasSubstr(b)))) << name;
   }
 }
