@@ -67,6 +67,9 @@ class WorkerDiscoveryTest : public GatewayFixture {
     options_.discovery.interval = absl::Milliseconds(20);
     options_.discovery.resolver = &resolver_;
   }
+  // Before the resolver, which it asks until its end.
+  void TearDown() override { gateway_.reset(); }
+
   // A worker that no flag names.
   FakeWorker& AddUnnamed(const std::string& id) {
     workers_.push_back(std::make_unique<FakeWorker>(id));
