@@ -1,45 +1,17 @@
-"""`helm test` without a cluster: the services run here with the files that the chart renders, and the test pod's own commands talk to
-them. What is replaced: addresses (loopback, free ports) and paths (a folder of the test)."""
+"""Without a cluster: the services run here with the files that the chart renders. `helm test`'s own commands talk to them, and an upgrade
+takes them away in the order that the chart's times make."""
 
 import contextlib
 import json
 import os
-import signal
 import subprocess
+import time
 
 import chart
+import services
 import test_binary
-import yaml
 
-STOP_SECONDS = 60
-
-
-class Service:
-    """One service as its pod would run it."""
-
-    def __init__(self, objects, component, folder, **addresses):
-        self.log = (folder / f"{component}.log").open("w")
-        path = test_binary.write_files(objects, component, folder)
-        config = yaml.safe_load(path.read_text())
-        config.update({"listen": "127.0.0.1:0", "metrics-listen": "127.0.0.1:0"}, **addresses)
-        if "worker-service" in config and "worker-service" not in test_binary.flags(component):
-            config["worker"] = config.pop("worker-service")  # until the binary finds workers by name
-        path.write_text(yaml.safe_dump(config))
-        container = objects.container(component)
-        arguments = [a for a in container["args"] if not a.startswith("--config=")]
-        environment = {e["name"]: test_binary.in_folder(e.get("value", "1"), folder) for e in container.get("env", [])}
-        self.process = subprocess.Popen([test_binary.BINARY, *arguments, f"--config={path}"], env=environment, text=True,
-                                        stdout=subprocess.PIPE, stderr=self.log)
-        line = self.process.stdout.readline()  # printed when it serves
-        assert line, f"{component} does not start:\n" + (folder / f"{component}.log").read_text()
-        self.address = json.loads(line)["listen"]
-
-    def stop(self):
-        """Ends it as the kubelet would; the exit code."""
-        self.process.send_signal(signal.SIGTERM)
-        code = self.process.wait(STOP_SECONDS)
-        self.log.close()
-        return code
+AWAY_SECONDS = 3  # the cache node, in an upgrade
 
 
 def run_step(container, server, turns, uid):
@@ -55,6 +27,15 @@ def run_step(container, server, turns, uid):
     return result.stdout
 
 
+def starter(stack, objects, folder):
+    """start(component, folder's name, **addresses): a service that does not outlive the test."""
+    def start(component, name, **addresses):
+        service = services.Service(objects, component, folder / name, **addresses)
+        stack.callback(service.end)
+        return service
+    return start
+
+
 def test_the_defaults_hold_a_conversation(tmp_path):
     objects = chart.render("default")
     (pod,) = objects.kind("Pod")
@@ -64,16 +45,10 @@ def test_the_defaults_hold_a_conversation(tmp_path):
         (turns / name).write_text(text)
 
     with contextlib.ExitStack() as stack:
-        def start(component, **addresses):
-            folder = tmp_path / component
-            folder.mkdir()
-            service = Service(objects, component, folder, **addresses)
-            stack.callback(lambda: service.process.poll() is None and service.process.kill())
-            return service
-        cache = start("cache-node")
-        worker = start("worker", **{"cache-node": cache.address})
-        port = worker.address.rpartition(":")[2]
-        gateway = start("gateway", **{"cache-node": cache.address, "worker-service": f"127.0.0.1:{port}"})
+        start = starter(stack, objects, tmp_path)
+        cache = start("cache-node", "cache-node")
+        worker = start("worker", "worker", **{"cache-node": cache.address})
+        gateway = start("gateway", "gateway", **{"cache-node": cache.address, "worker": worker.address})
 
         steps = {c["name"]: run_step(c, gateway.address, turns, "0") for c in chart.containers(pod)}
         answers = {name: json.loads(steps[name].splitlines()[-1]) for name in ("turn-1", "turn-2")}
@@ -82,3 +57,40 @@ def test_the_defaults_hold_a_conversation(tmp_path):
         # An end as in an upgrade: gateway, worker, and the store last; each by itself, in time, without an error.
         assert [s.stop() for s in (gateway, worker, cache)] == [0, 0, 0]
     assert os.listdir(tmp_path / "cache-node" / "var" / "lib" / "lckv" / "store")
+
+
+def test_an_upgrade_loses_no_session(tmp_path):
+    """Cache node first, while a turn runs; then the worker that has the session; then the gateway, one more beside it."""
+    objects = chart.render("default")
+    session = ["--session=upgrade", "--ignore-eos"]
+    for name, tokens in (("long", range(1, 200)), ("short", (7, 8, 9))):
+        (tmp_path / f"{name}.json").write_text(json.dumps({"tokens": list(tokens)}))
+    long, short = (f"--tokens-json={tmp_path}/{name}.json" for name in ("long", "short"))
+
+    with contextlib.ExitStack() as stack:
+        start = starter(stack, objects, tmp_path)
+        cache = start("cache-node", "cache-node")
+        workers = [start("worker", f"worker-{i}", **{"cache-node": cache.address}) for i in range(2)]
+        peers = {"cache-node": cache.address, "worker": [w.address for w in workers]}
+        gateway = start("gateway", "gateway-old", **peers)
+        first = services.chat(gateway.address, *session, long, "--max-tokens=8")
+
+        assert cache.stop() == 0
+        running = services.start_chat(gateway.address, *session, short, "--max-tokens=400")
+        time.sleep(AWAY_SECONDS)
+        assert running.poll() is None, "a turn was acknowledged while nothing could keep it"
+        start("cache-node", "cache-node", listen=cache.address)  # on the same claim
+        second = services.finish_chat(running)
+        assert (second["version"], second["worker"]) == (first["version"] + 1, first["worker"])
+        assert second["usage"]["reencoded_tokens"] == 0
+
+        (holder,) = [w for w in workers if f"-{w.process.pid}#" in second["worker"]]
+        assert holder.stop() == 0
+        third = services.chat(gateway.address, *session, short, "--max-tokens=8")
+        assert third["worker"] != second["worker"]
+        assert (third["restore_source"], third["usage"]["reencoded_tokens"]) == ("cache_node", 0)
+
+        replacement = start("gateway", "gateway-new", **peers)
+        assert gateway.stop() == 0
+        fourth = services.chat(replacement.address, *session, short, "--max-tokens=8")
+        assert (fourth["version"], fourth["usage"]["reencoded_tokens"]) == (third["version"] + 1, 0)
