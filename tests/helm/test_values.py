@@ -36,7 +36,7 @@ WRONG = [
     ({"worker": {"config": {"device": "gpu"}}}, "device"),
     ({"worker": {"config": {"numerics": "different"}}}, "numerics"),
     ({"worker": {"config": {"max-running": 0}}}, "max-running"),
-    ({"worker": {"gpu": {"count": 0}}}, "count"),
+    ({"worker": {"gpu": {"resource": ""}}}, "resource"),
     ({"worker": {"autoscaling": {"type": "vpa"}}}, "type"),
     ({"worker": {"autoscaling": {"type": "keda"}}}, "prometheusAddress"),
     ({"worker": {"resources": {"limits": {"memory": "2 GB"}}}}, "memory"),

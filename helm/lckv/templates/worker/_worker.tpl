@@ -56,7 +56,7 @@
 {{- $resources := deepCopy .resources -}}
 {{- if .gpu.enabled -}}
 {{- $limits := default dict $resources.limits -}}
-{{- $_ := set $limits .gpu.resource .gpu.count -}}
+{{- $_ := set $limits .gpu.resource 1 -}}
 {{- $_ := set $resources "limits" $limits -}}
 {{- end -}}
 {{- toYaml $resources -}}
