@@ -150,6 +150,17 @@ def test_threads_follow_the_container():
     assert threads({"worker": {"config": {"threads": 2}}}) is None
 
 
+def test_traces_say_which_pod():
+    for component in chart.COMPONENTS:
+        env = {e["name"]: e.get("value") for e in chart.render("gpu").container(component)["env"]}
+        assert env["OTEL_SERVICE_NAME"] == f"lckv-{component}"
+        assert env["OTEL_EXPORTER_OTLP_ENDPOINT"] == "http://collector.tracing:4317"
+        assert env["OTEL_RESOURCE_ATTRIBUTES"] == "k8s.namespace.name=serving,k8s.pod.name=$(POD_NAME),cluster=a"
+        # A variable must stand before the one that names it.
+        assert list(env).index("POD_NAME") < list(env).index("OTEL_RESOURCE_ATTRIBUTES")
+        assert not any(e["name"].startswith("OTEL_") for e in chart.render("default").container(component).get("env", []))
+
+
 def test_numbers_stay_numbers():
     config = chart.render("ha").find("ConfigMap", "chat-lckv-cache-node")["data"]["config.yaml"]
     assert re.search(r"^max-sessions: 5000000$", config, re.M)

@@ -103,6 +103,16 @@ args:
   value: {{ . | quote }}
 - name: OTEL_SERVICE_NAME
   value: {{ printf "lckv-%s" $.component }}
+- name: POD_NAME
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.name
+{{- $attributes := list (printf "k8s.namespace.name=%s" $.root.Release.Namespace) "k8s.pod.name=$(POD_NAME)" }}
+{{- range $name, $value := $.root.Values.tracing.attributes }}
+{{- $attributes = append $attributes (printf "%s=%s" $name $value) }}
+{{- end }}
+- name: OTEL_RESOURCE_ATTRIBUTES
+  value: {{ join "," $attributes | quote }}
 {{- with $.root.Values.tracing.env }}
 {{ toYaml . }}
 {{- end }}
