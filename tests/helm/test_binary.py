@@ -11,7 +11,7 @@ import yaml
 
 BINARY = os.environ.get("LCKV_BINARY", str(chart.ROOT / "build" / "release" / "bin" / "lckv"))
 # Flags that are agreed on and still on their way; with them in the binary, delete this line and `known`'s second half.
-PENDING = {"worker-service", "worker-resolve-interval", "tls", "tls-ca", "tls-cert", "tls-key", "tls-name", "public-tls-ca",
+PENDING = {"tls", "tls-ca", "tls-cert", "tls-key", "tls-name", "public-tls-ca",
            "public-tls-cert", "public-tls-key", "public-plain", "api-keys"}
 PARTS = {"gateway": "gateway", "worker": "worker", "cache-node": "cacheNode"}
 

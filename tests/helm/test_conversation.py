@@ -48,7 +48,7 @@ def test_the_defaults_hold_a_conversation(tmp_path):
         start = starter(stack, objects, tmp_path)
         cache = start("cache-node", "cache-node")
         worker = start("worker", "worker", **{"cache-node": cache.address})
-        gateway = start("gateway", "gateway", **{"cache-node": cache.address, "worker": worker.address})
+        gateway = start("gateway", "gateway", **{"cache-node": cache.address, "worker-service": worker.address})
 
         steps = {c["name"]: run_step(c, gateway.address, turns, "0") for c in chart.containers(pod)}
         answers = {name: json.loads(steps[name].splitlines()[-1]) for name in ("turn-1", "turn-2")}
