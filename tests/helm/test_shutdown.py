@@ -109,6 +109,14 @@ def test_a_changed_configuration_restarts_its_own_pods_only():
         assert {c for c in chart.COMPONENTS if before[c] != after[c]} == {component}
     seeded = checksums(chart.render("default", {"model": {"random": {"config": {"vocab_size": 4096}}}}))
     assert seeded["worker"] != before["worker"] and seeded["gateway"] == before["gateway"]
+
+
+def test_a_new_api_key_restarts_nothing():
     keys = [{"tenant": "other", "sha256": "0" * 64}]
-    annotations = [chart.render("tls", v).pod("gateway")["metadata"]["annotations"] for v in (None, {"auth": {"apiKeys": {"keys": keys}}})]
-    assert annotations[0]["checksum/api-keys"] != annotations[1]["checksum/api-keys"]
+    before, after = chart.render("tls"), chart.render("tls", {"auth": {"apiKeys": {"keys": keys}}})
+    secrets = [o.find("Secret", "chat-lckv-api-keys") for o in (before, after)]
+    assert secrets[0] != secrets[1]
+    for component in chart.COMPONENTS:
+        assert before.pod(component) == after.pod(component)
+        # Only files that are mounted as a folder follow their Secret.
+        assert not any("subPath" in m for m in before.container(component)["volumeMounts"] if m["mountPath"].startswith("/etc/lckv"))

@@ -10,7 +10,10 @@ How an upgrade loses no session: Helm applies everything at once, so the order i
 3. Gateways are replaced one more at a time (maxSurge 1, maxUnavailable 0); an old one ends its streams (gateway.config.grace).
 */}}
 
-{{/* Restarted when the configuration changes, Secrets of the chart's own too; not for a new chart version alone. */}}
+{{/*
+Restarted when the configuration changes; not for a new chart version alone, and not for keys and certificates: the services
+read those again when the files change.
+*/}}
 {{- define "lckv.podMetadata" -}}
 labels:
   {{- include "lckv.selectorLabels" . | nindent 2 }}
@@ -22,9 +25,6 @@ labels:
   {{- end }}
 annotations:
   checksum/config: {{ include "lckv.configMapData" . | sha256sum }}
-  {{- if and (eq .component "gateway") .root.Values.auth.apiKeys.enabled (not .root.Values.auth.apiKeys.existingSecret) }}
-  checksum/api-keys: {{ toJson .root.Values.auth.apiKeys.keys | sha256sum }}
-  {{- end }}
   {{- with .values.podAnnotations }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
