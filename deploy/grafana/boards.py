@@ -109,20 +109,6 @@ def overview():
             ("max by (state) (lckv_gateway_workers)", "{{state}}"),
             stacked=True,
         ),
-        lines(
-            "Worker look-ups that failed",
-            "ops",
-            "Of the name in --worker-service.",
-            (rate("lckv_gateway_worker_lookup_failures_total"), "failed"),
-            width=12,
-        ),
-        lines(
-            "Trace spans",
-            "ops",
-            "By what became of them.",
-            (rate("lckv_trace_spans_total", "outcome"), "{{outcome}}"),
-            width=12,
-        ),
     ]
     return board(
         "lckv-overview",

@@ -344,6 +344,20 @@ def saturation():
             ("process_open_fds" + OURS + " / process_max_fds" + OURS + "", "{{job}} {{instance}}"),
             share=True,
         ),
+        lines(
+            "Worker look-ups that failed",
+            "ops",
+            "Of the name in --worker-service.",
+            (rate("lckv_gateway_worker_lookup_failures_total"), "failed"),
+            width=12,
+        ),
+        lines(
+            "Trace spans",
+            "ops",
+            "By what became of them.",
+            (rate("lckv_trace_spans_total", "outcome"), "{{outcome}}"),
+            width=12,
+        ),
     ]
     return board(
         "lckv-saturation",

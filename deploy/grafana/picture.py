@@ -96,8 +96,10 @@ def draw_lines(panel, series, source, width, height):
     config = panel["fieldConfig"]["defaults"]
     unit = config.get("unit")
     stacked = config.get("custom", {}).get("stacking", {}).get("mode") == "normal"
+    # Nothing on top of something hides it.
+    hidden = {i for i, (_, points) in enumerate(series) if stacked and not any(v for _, v in points)}
     series = stack_up(series) if stacked else series
-    top = max([v for _, points in series for _, v in points] + [1e-9]) * 1.1
+    top = max([v for _, points in series for _, v in points] + [0]) * 1.1 or 1
     if config.get("max") is not None:
         top = config["max"]
     left, right, bottom = 52, width - 4, height - 16
@@ -117,6 +119,8 @@ def draw_lines(panel, series, source, width, height):
             f'<text x="{x:.0f}" y="{height - 3}" fill="#9a9aa8" font-size="10" text-anchor="{anchor}">{moment}</text>'
         )
     for i, (_, points) in reversed(list(enumerate(series))):
+        if i in hidden:
+            continue
         place = [
             (left + (right - left) * (t - begin) / source.seconds, bottom - (bottom - 4) * min(v / top, 1))
             for t, v in points

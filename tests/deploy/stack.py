@@ -123,7 +123,7 @@ class Stack:
             "--cache-node",
             self.cache_node.listen,
             "--kv-memory",
-            "1MiB",
+            "4MiB",
             "--idle-evict-seconds",
             "2",
             "--vllm-metrics",
