@@ -110,7 +110,7 @@ def is_lckv(word):
 def check_lckv(words, where):
     """`words` begin after the program's name."""
     known = [word for word in words if re.fullmatch(r"[a-z-]+", word) and not word.startswith("-")][:2]
-    if not known:
+    if not known or words[0].endswith(":"):  # a message, not a command
         return
     help_text = usage(*words[:1])
     assert help_text is not None and words[0] == known[0], f"{where}: lckv has no command {words[0]}"
