@@ -145,6 +145,7 @@ def test_a_conversation_outlives_its_worker_and_the_cache_node(podman, image):
             assert {int(status[key], 16) for key in ("CapEff", "CapPrm", "CapBnd", "CapAmb")} == {0}
             assert status["NoNewPrivs"] == "1" and status["Seccomp"] == "2"
             assert "ro" in mounts["/"]
+            assert services.health(name, "no.such.Service") == 1
 
         tokens, first = services.chat("Who's there?")
         assert tokens and first["restore_source"] == "new"
@@ -170,13 +171,13 @@ def test_a_conversation_outlives_its_worker_and_the_cache_node(podman, image):
 
 
 def test_the_files_of_the_cuda_variant(tmp_path):
-    """Collected, not built, with the simulated GPU's library in the place of the real one: cuBLAS has half a gigabyte."""
+    """Collected, not built, with another program in the place of the library: cuBLAS has half a gigabyte."""
     collect = containers.Tool(ROOT / "scripts" / "image.sh", seconds=120)
     arguments = ("--bin", tmp_path, "--cuda", "--collect", tmp_path / "files")
     (tmp_path / "lckv").symlink_to(containers.binary())
     result = collect.run(*arguments, check=False)
     assert result.returncode == 1 and "liblckv_cuda.so" in result.stderr
-    (tmp_path / "liblckv_cuda.so").symlink_to(containers.binary().parent / "liblckv_cuda_sim.so")
+    (tmp_path / "liblckv_cuda.so").symlink_to(containers.binary())
     collect.run(*arguments)
     assert (tmp_path / "files" / "usr" / "local" / "lib" / "liblckv_cuda.so").stat().st_size > 0
     assert (tmp_path / "files" / "usr" / "local" / "bin" / "lckv").exists()
