@@ -47,12 +47,17 @@ void AddGatewayFlags(CLI::App& command, GatewayFlags* flags) {
       ->envname("LCKV_API_KEY");
 }
 
-absl::StatusOr<GatewayClient> GatewayClient::Make(const GatewayFlags& flags) {
+absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeGatewayChannel(const GatewayFlags& flags) {
   LCKV_ASSIGN_OR_RETURN(const ChannelSecurity security, SecurityOf(flags));
+  return MakeChannel(flags.server, security);
+}
+
+absl::StatusOr<GatewayClient> GatewayClient::Make(const GatewayFlags& flags) {
+  LCKV_ASSIGN_OR_RETURN(const auto channel, MakeGatewayChannel(flags));
   GatewayClient client;
-  client.plain_ = security.credentials == nullptr;
+  client.plain_ = !flags.tls && flags.tls_files.empty();
   if (!flags.api_key.empty()) client.authorization_ = absl::StrCat("Bearer ", flags.api_key);
-  client.stub_ = v1::Inference::NewStub(MakeChannel(flags.server, security));
+  client.stub_ = v1::Inference::NewStub(channel);
   return client;
 }
 

@@ -26,11 +26,14 @@ struct GatewayFlags {
 // --server, --tls, --tls-ca, --tls-cert, --tls-key, --tls-name and --api-key (or LCKV_API_KEY).
 void AddGatewayFlags(CLI::App& command, GatewayFlags* flags);
 
+// INVALID_ARGUMENT for flags that do not go together, FAILED_PRECONDITION for files that are not
+// fit. Connects when it is first used.
+absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeGatewayChannel(const GatewayFlags& flags);
+
 // A client of a gateway; connects when it is first used.
 class GatewayClient {
  public:
-  // INVALID_ARGUMENT for flags that do not go together, FAILED_PRECONDITION for files that are not
-  // fit.
+  // Errors as MakeGatewayChannel.
   static absl::StatusOr<GatewayClient> Make(const GatewayFlags& flags);
 
   v1::Inference::Stub& stub() const { return *stub_; }

@@ -7,7 +7,6 @@
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "grpc/health/v1/health.grpc.pb.h"
-#include "rpc/channel.h"
 #include "rpc/status_conversion.h"
 #include "services/cli/command.h"
 #include "services/cli/gateway_client.h"
@@ -16,13 +15,14 @@ namespace lckv {
 namespace {
 
 struct HealthOptions {
-  std::string server = kDefaultServer;
+  GatewayFlags server;
   std::string service;  // empty: the whole
   double timeout_seconds = 5;
 };
 
 absl::Status RunHealth(const HealthOptions& options) {
-  const auto health = grpc::health::v1::Health::NewStub(MakeChannel(options.server));
+  LCKV_ASSIGN_OR_RETURN(const auto channel, MakeGatewayChannel(options.server));
+  const auto health = grpc::health::v1::Health::NewStub(channel);
   grpc::ClientContext context;
   context.set_deadline(std::chrono::system_clock::now() +
                        std::chrono::milliseconds(int64_t(options.timeout_seconds * 1000)));
@@ -32,7 +32,7 @@ absl::Status RunHealth(const HealthOptions& options) {
   LCKV_RETURN_IF_ERROR(FromGrpcStatus(health->Check(&context, request, &response)));
   if (response.status() != grpc::health::v1::HealthCheckResponse::SERVING) {
     return absl::UnavailableError(
-        absl::StrCat(options.server, ": ",
+        absl::StrCat(options.server.server, ": ",
                      grpc::health::v1::HealthCheckResponse::ServingStatus_Name(response.status())));
   }
   std::cout << "SERVING\n";
@@ -45,8 +45,7 @@ void AddHealth(CLI::App& tool, Action& chosen) {
   auto options = std::make_shared<HealthOptions>();
   CLI::App* command = Declare(tool, "health", "Ask a service whether it serves: exit status 0 or 1",
                               options, &RunHealth, chosen);
-  command->add_option("--server", options->server, "host:port of a gateway, worker or cache node")
-      ->capture_default_str();
+  AddGatewayFlags(*command, &options->server);
   command->add_option("--service", options->service,
                       "liveness, ready or a gRPC service's full name; default: the whole");
   command->add_option("--timeout-seconds", options->timeout_seconds, "how long it may take")

@@ -14,8 +14,7 @@ namespace {
 constexpr lckv::AddCommand kCommands[] = {
     lckv::AddUp,      lckv::AddChat,   lckv::AddSessions, lckv::AddTokenize,
     lckv::AddInspect, lckv::AddLogits, lckv::AddPpl,      lckv::AddBench,
-    lckv::AddPlan,    lckv::AddHealth, lckv::AddMetrics,
-    lckv::AddApiKey,
+    lckv::AddPlan,    lckv::AddHealth, lckv::AddMetrics,  lckv::AddApiKey,
 };
 
 // Services read their own flags.

@@ -12,8 +12,9 @@ constexpr MetricDescriptor kTable[] = {
     {.name = "lckv_tls_certificate_expiry_timestamp_seconds",
      .unit = "seconds",
      .help = "When the certificate in use expires, in seconds since 1970; 0: none in use.",
-     .when_bad = "Near: whoever issues certificates did not renew it, or the new files do not reach "
-                 "the service. After it no new connection is made.",
+     .when_bad =
+         "Near: whoever issues certificates did not renew it, or the new files do not reach "
+         "the service. After it no new connection is made.",
      .labels = {{{"use", kUses}}}},
     {.name = "lckv_tls_loads_total",
      .type = MetricType::kCounter,

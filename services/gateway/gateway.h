@@ -29,8 +29,8 @@ struct GatewayOptions {
   std::string listen = "127.0.0.1:8080";
   std::string metrics_listen = "127.0.0.1:0";  // empty: no metrics port
   std::string cache_node;                      // host:port
-  WorkerDirectoryOptions workers;  // addresses may be empty when `discovery` has a service; its security
-                                   // follows from `tls`
+  WorkerDirectoryOptions workers;  // addresses may be empty when `discovery` has a service; its
+                                   // security follows from `tls`
   WorkerDiscoveryOptions discovery;
   InferenceServiceOptions service;
   RelayLimits relay;

@@ -10,6 +10,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "services/gateway/gateway_metric_table.h"
 #include "tests/services/gateway/gateway_fixture.h"
 #include "tests/testing/certificates.h"
 
