@@ -110,7 +110,10 @@ class ExportQueueTest : public ::testing::Test {
 
 TEST_F(ExportQueueTest, AFullBatchLeavesAtOnceAndTheRestAtTheEnd) {
   Start();
-  Take(4);
+  Take(1);
+  // Time for the thread to wait for more.
+  absl::SleepFor(absl::Milliseconds(20));
+  Take(3);
   receiver_.WaitForCalls(1);
   EXPECT_THAT(receiver_.batches(), ElementsAre(4u));
   Take(3);
@@ -163,8 +166,12 @@ TEST_F(ExportQueueTest, GivesUpWhatNeverWorks) {
   receiver_.WaitForCalls(1);
   Take(4);
   receiver_.WaitForCalls(2);
+  Take(4);
+  // Not a second attempt at one of the others, which the end would cut short.
+  receiver_.WaitForCalls(3);
   Finish();
-  EXPECT_THAT(Counts(), ElementsAre(0, 0, 8));
+  EXPECT_THAT(receiver_.batches(), ElementsAre(4u, 4u, 4u));
+  EXPECT_THAT(Counts(), ElementsAre(4, 0, 8));
 }
 
 TEST_F(ExportQueueTest, CountsWhatTheReceiverRefused) {
@@ -183,6 +190,7 @@ TEST_F(ExportQueueTest, AFullQueueEndsTheRetries) {
   Take(8);
   receiver_.Answer(absl::UnavailableError("away"));
   receiver_.Release();
+  receiver_.WaitForCalls(3);
   Finish();
   // The first batch made room for the two that had no other.
   EXPECT_THAT(receiver_.batches(), ElementsAre(4u, 4u, 4u));
