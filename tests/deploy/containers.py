@@ -1,5 +1,6 @@
 """Containers for the tests of deploy/: podman and buildah with a configuration of their own, and a Debian base image."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -99,6 +100,20 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+@contextlib.contextmanager
+def image(podman, tag):
+    """Builds the image from the binary under test; removed in the end, with what building it left."""
+    dangling = ("images", "--quiet", "--filter", "dangling=true")
+    before = set(podman.output(*dangling).split())
+    Tool(ROOT / "scripts" / "image.sh", environment=podman.environment, seconds=300).run(
+        "--bin", binary().parent, "--base", BASE, "--tag", tag)
+    left = set(podman.output(*dangling).split()) - before
+    try:
+        yield tag
+    finally:
+        podman.run("image", "rm", "--force", tag, *left, check=False)
 
 
 def wait(what, condition, seconds=60):

@@ -165,14 +165,16 @@ def fixture_compose(tmp_path):
     podman = containers.start(tmp_path)
     if shutil.which("docker-compose") is None:
         pytest.skip("no docker-compose: scripts/setup.sh --deploy")
-    tag = f"localhost/{NAME}:test"
-    containers.Tool(containers.ROOT / "scripts" / "image.sh", environment=podman.environment, seconds=300).run(
-        "--bin", containers.binary().parent, "--base", containers.BASE, "--tag", tag)
-    socket = f"unix://{tmp_path}/podman.sock"
+    with containers.image(podman, f"localhost/{NAME}:test") as tag:
+        yield from run_compose(podman, tag, tmp_path)
+
+
+def run_compose(podman, tag, folder):
+    socket = f"unix://{folder}/podman.sock"
     environment = {**podman.environment, "DOCKER_HOST": socket, "LCKV_IMAGE": tag, "LCKV_PORT": str(containers.free_port())}
     with subprocess.Popen(["podman", "system", "service", "--time", "0", socket], env=environment, stdout=subprocess.DEVNULL,
                           stderr=subprocess.DEVNULL) as server:
-        containers.wait("podman's socket", (tmp_path / "podman.sock").exists)
+        containers.wait("podman's socket", (folder / "podman.sock").exists)
         checks = HealthChecks(podman)
         checks.start()
         compose = containers.Tool("docker-compose", "-p", NAME, "-f", FOLDER / "compose.yaml", environment=environment,
@@ -184,7 +186,6 @@ def fixture_compose(tmp_path):
             checks.join()
             compose.run("down", "--volumes", "--timeout", "1", check=False)
             server.terminate()
-            podman.run("image", "rm", "--force", tag, check=False)
 
 
 def test_a_conversation_outlives_everything(compose):

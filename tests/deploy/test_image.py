@@ -22,11 +22,8 @@ def fixture_podman(tmp_path_factory):
 
 @pytest.fixture(scope="module", name="image")
 def fixture_image(podman):
-    tag = f"localhost/{NAME}:test"
-    containers.Tool(ROOT / "scripts" / "image.sh", environment=podman.environment, seconds=300).run(
-        "--bin", containers.binary().parent, "--base", containers.BASE, "--tag", tag)
-    yield tag
-    podman.run("image", "rm", "--force", tag)
+    with containers.image(podman, f"localhost/{NAME}:test") as tag:
+        yield tag
 
 
 def inspect(podman, image):
@@ -91,8 +88,12 @@ class Services:
         self.podman.run("volume", "create", NAME)
 
     def __enter__(self):
-        for name in self.NAMES:
-            self.start(name)
+        try:
+            for name in self.NAMES:
+                self.start(name)
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_):
