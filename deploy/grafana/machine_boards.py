@@ -358,6 +358,25 @@ def saturation():
             (rate("lckv_trace_spans_total", "outcome"), "{{outcome}}"),
             width=12,
         ),
+        lines(
+            "Certificates are valid for",
+            "s",
+            "The time that is left; 0: none in use, or expired.",
+            ("min by (use) (clamp_min(lckv_tls_certificate_expiry_timestamp_seconds - time(), 0))", "{{use}}"),
+        ),
+        lines(
+            "API keys",
+            "none",
+            "That a gateway knows; 0: it asks for none.",
+            ("max(lckv_gateway_api_keys)", "keys"),
+        ),
+        lines(
+            "Keys and certificates read again",
+            "ops",
+            "Because their files changed.",
+            (rate("lckv_tls_loads_total", "outcome"), "certificates, {{outcome}}"),
+            (rate("lckv_gateway_api_key_loads_total", "outcome"), "keys, {{outcome}}"),
+        ),
     ]
     return board(
         "lckv-saturation",

@@ -54,7 +54,8 @@ int RunCacheNode(int argc, char** argv) {
   CLI::App app("Keeps every session of lckv and its KV pages.", "cache-node");
   AddFlags(app, &options);
   SetLogService("cache-node");
-  if (const auto exit_status = ReadConfig(app, argc, argv)) return *exit_status;
+  const auto check = [&options] { return TlsProblems(options.tls); };
+  if (const auto exit_status = ReadConfig(app, argc, argv, check)) return *exit_status;
   SetLogLevel(options.log_level);
   const absl::StatusOr<TracingOptions> tracing =
       TracingFromEnvironment("lckv-cache-node", ProcessEnvironment());

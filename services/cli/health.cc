@@ -1,5 +1,8 @@
 // `lckv health`: asks a service whether it serves; for the health checks of containers.
 
+#include <grpcpp/grpcpp.h>
+
+#include <chrono>
 #include <iostream>
 #include <memory>
 #include <string>
@@ -21,7 +24,8 @@ struct HealthOptions {
 };
 
 absl::Status RunHealth(const HealthOptions& options) {
-  LCKV_ASSIGN_OR_RETURN(const auto channel, MakeGatewayChannel(options.server));
+  LCKV_ASSIGN_OR_RETURN(const std::shared_ptr<grpc::Channel> channel,
+                        MakeGatewayChannel(options.server));
   const auto health = grpc::health::v1::Health::NewStub(channel);
   grpc::ClientContext context;
   context.set_deadline(std::chrono::system_clock::now() +

@@ -44,6 +44,12 @@ absl::Status CheckTlsFlags(const TlsFiles& files) {
   return absl::OkStatus();
 }
 
+std::vector<ConfigProblem> TlsProblems(const TlsFiles& files) {
+  const absl::Status status = CheckTlsFlags(files);
+  if (status.ok()) return {};
+  return {{"tls-cert", std::string(status.message())}};
+}
+
 absl::StatusOr<std::unique_ptr<TlsIdentity>> LoadComponentTls(const TlsFiles& files,
                                                               const std::string& role) {
   if (absl::Status status = CheckTlsFlags(files); !status.ok()) return status;

@@ -3,11 +3,13 @@
 #include <CLI/CLI.hpp>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "rpc/tls.h"
+#include "services/common/config.h"
 #include "services/common/metric_table.h"
 #include "services/common/metrics.h"
 
@@ -18,6 +20,9 @@ void AddTlsFlags(CLI::App& app, TlsFiles* files);
 
 // INVALID_ARGUMENT unless all three files are named or none is. Does not look at the files.
 absl::Status CheckTlsFlags(const TlsFiles& files);
+
+// The same for ReadConfig: nothing, or what is wrong.
+std::vector<ConfigProblem> TlsProblems(const TlsFiles& files);
 
 // The component that has `role`; null when no files are named. INVALID_ARGUMENT as CheckTlsFlags,
 // FAILED_PRECONDITION when the files are not fit.

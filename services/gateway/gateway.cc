@@ -46,6 +46,8 @@ bool IsLoopback(const std::string& listen) {
                           absl::StartsWith(address->host, "127."));
 }
 
+}  // namespace
+
 absl::Status CheckPublicTls(const GatewayOptions& options) {
   const TlsFiles& files = options.public_tls;
   if (files.empty()) return absl::OkStatus();
@@ -58,8 +60,6 @@ absl::Status CheckPublicTls(const GatewayOptions& options) {
   }
   return absl::OkStatus();
 }
-
-}  // namespace
 
 absl::StatusOr<std::unique_ptr<Gateway>> Gateway::Start(const GatewayOptions& options) {
   LCKV_RETURN_IF_ERROR(CheckAddresses(options));

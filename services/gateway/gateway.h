@@ -53,6 +53,10 @@ struct GatewayOptions {
   Clock* clock = Clock::Real();  // of the waits and times of turns
 };
 
+// INVALID_ARGUMENT for options of the public listener that do not go together. Does not look at
+// files.
+absl::Status CheckPublicTls(const GatewayOptions& options);
+
 // A running gateway: the parts, wired in the order in which they depend on each other.
 class Gateway {
  public:

@@ -76,7 +76,10 @@ void AddFlags(CLI::App& app, GatewayOptions* options) {
 }
 
 std::vector<ConfigProblem> CheckTogether(const GatewayOptions& options) {
-  std::vector<ConfigProblem> problems;
+  std::vector<ConfigProblem> problems = TlsProblems(options.tls);
+  if (absl::Status status = CheckPublicTls(options); !status.ok()) {
+    problems.push_back({"public-tls-cert", std::string(status.message())});
+  }
   if (options.workers.addresses.empty() && options.discovery.service.empty()) {
     problems.push_back({"worker", "want --worker, --worker-service, or both"});
   }

@@ -118,8 +118,11 @@ void AddFlags(CLI::App& app, WorkerOptions* options) {
 }
 
 std::vector<ConfigProblem> CheckTogether(const WorkerOptions& options) {
-  if (options.model.empty() != options.random_weights.empty()) return {};
-  return {{"model", "want --model or --random-weights, and not both"}};
+  std::vector<ConfigProblem> problems = TlsProblems(options.tls);
+  if (options.model.empty() == options.random_weights.empty()) {
+    problems.push_back({"model", "want --model or --random-weights, and not both"});
+  }
+  return problems;
 }
 
 }  // namespace

@@ -52,6 +52,15 @@ def test_what_is_printed_is_valid_yaml_and_sets_the_same(service, config_file):
 
 
 @pytest.mark.parametrize("service", SERVICES)
+def test_half_of_tls_is_an_error(service, config_file):
+    half = {**REQUIRED[service], "tls-cert": "/tls/tls.crt", "tls-key": "/tls/tls.key"}
+    result = lckv(service, "--check-config", "--config", config_file(half))
+    assert result.returncode == 1
+    assert "--tls-ca" in result.stderr
+    assert lckv(service, "--check-config", "--config", config_file({**half, "tls-ca": "/tls/ca.crt"})).returncode == 0
+
+
+@pytest.mark.parametrize("service", SERVICES)
 def test_every_key_is_taken_from_the_environment(service, config_file):
     printed = lckv(service, "--print-config", "--config", config_file(REQUIRED[service])).stdout
     for key, value in yaml.safe_load(printed).items():

@@ -20,7 +20,6 @@ import yaml
 ROOT = containers.ROOT
 DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "helm").glob("*/README.md")])
 SERVICES = ("gateway", "worker", "cache-node")
-TLS_FLAGS = re.compile(r"--(public-)?(tls|plain|api-key)")
 PATH = re.compile(r"^(?:scripts|deploy|docs|helm|tests)/[\w./-]+$")
 
 
@@ -118,7 +117,7 @@ def check_lckv(words, where):
         help_text += usage(*words[:2]) or ""
     for word in words:
         flag = re.match(r"\[?(--[a-z][a-z-]+)", word)
-        if flag is None or flag[1] == "--help" or (TLS_FLAGS.match(flag[1]) and "--tls-cert" not in usage("gateway")):
+        if flag is None or flag[1] == "--help":
             continue
         assert re.search(rf"{re.escape(flag[1])}(?![\w-])", help_text), f"{where}: lckv {words[0]} has no {flag[1]}"
     plain = not any(re.search(r"[$|\[<…]|^(DIR|FILE|NAME|/model|/etc/)", word.split("=")[-1]) for word in words)
@@ -170,8 +169,6 @@ def test_flags_in_the_text_exist(name):
     lckv = "".join(usage(command) or "" for command in (*SERVICES, "chat", "plan", "bench", "up", "health", "api-key"))
     lckv += "".join(path.read_text() for path in (ROOT / "scripts").iterdir() if path.suffix in (".sh", ".py"))
     for flag in set(re.findall(r"`(--[a-z][a-z-]+)", text)):
-        if TLS_FLAGS.match(flag) and "--tls-cert" not in lckv:
-            continue
         assert re.search(rf"{flag}(?![\w-])", lckv), f"docs/{name}.md: nothing has {flag}"
 
 

@@ -64,6 +64,15 @@ CASES = {  # alert: (series with which it fires, series with which it does not),
         steady("lckv_gateway_worker_lookup_failures_total", GATEWAY, 2),
         level("lckv_gateway_worker_lookup_failures_total", GATEWAY, 2),
     ),
+    "LckvCertificateExpires": (
+        level("lckv_tls_certificate_expiry_timestamp_seconds", WORKER, 600000, ', use="components"'),
+        level("lckv_tls_certificate_expiry_timestamp_seconds", WORKER, 700000, ', use="components"')
+        | level("lckv_tls_certificate_expiry_timestamp_seconds", GATEWAY, 0, ', use="public"'),
+    ),
+    "LckvFilesRefused": (
+        one("lckv_gateway_api_key_loads_total", GATEWAY, "0x75 1x600", ', outcome="failed"'),
+        one("lckv_tls_loads_total", WORKER, "0x75 1x600", ', use="components", outcome="ok"'),
+    ),
     "LckvStreamsContinued": (
         steady("lckv_gateway_continuations_total", GATEWAY, 1),
         one("lckv_gateway_continuations_total", GATEWAY, "0x60 1x600"),

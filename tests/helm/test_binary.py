@@ -10,9 +10,6 @@ import pytest
 import yaml
 
 BINARY = os.environ.get("LCKV_BINARY", str(chart.ROOT / "build" / "release" / "bin" / "lckv"))
-# Flags that are agreed on and still on their way; with them in the binary, delete this line and `known`'s second half.
-PENDING = {"tls", "tls-ca", "tls-cert", "tls-key", "tls-name", "public-tls-ca",
-           "public-tls-cert", "public-tls-key", "public-plain", "api-keys"}
 PARTS = {"gateway": "gateway", "worker": "worker", "cache-node": "cacheNode"}
 
 
@@ -25,13 +22,10 @@ def flags(*command):
 
 
 def known(passed, *command):
-    """Fails when the command lacks a flag of `passed`; skips when it lacks only what is on its way."""
+    """Fails when the command lacks a flag of `passed`."""
     if not os.path.exists(BINARY):
         pytest.fail(f"no binary {BINARY}: build it, or name one in LCKV_BINARY")
-    missing = set(passed) - flags(*command)
-    if missing and missing <= PENDING:
-        pytest.skip(f"lckv {' '.join(command)} has no {', '.join(f'--{m}' for m in sorted(missing))} yet")
-    assert not missing
+    assert not set(passed) - flags(*command)
 
 
 @pytest.mark.parametrize("component", chart.COMPONENTS)
@@ -50,7 +44,7 @@ def test_the_schema_has_every_flag(component):
     known(["check-config"], component)
     values = set(chart.schema()["properties"][PARTS[component]]["properties"]["config"]["properties"])
     values |= {flag for case in chart.CASES for flag in passed_flags(component, case)}
-    assert not flags(component) - values - LEFT_OUT - PENDING
+    assert not flags(component) - values - LEFT_OUT
 
 
 def passed_flags(component, case):
