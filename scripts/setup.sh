@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # setup.sh [--deploy]: installs what building and testing lckv needs, all from Debian 12's own packages. Quick when they are
-# there. --deploy: also what the tests of the container image need.
+# there. --deploy: also what the tests of image, compose file and dashboards need.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
@@ -19,7 +19,7 @@ PACKAGES=(
 )
 
 DEPLOY_PACKAGES=(
-  aardvark-dns buildah catatonit docker-compose iptables mmdebstrap netavark podman runc uidmap
+  aardvark-dns buildah catatonit chromium docker-compose iptables mmdebstrap netavark podman runc uidmap
 )
 
 missing_packages() {

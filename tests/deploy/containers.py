@@ -86,13 +86,16 @@ def start(folder):
     reason = missing()
     environment = write_configuration(folder)
     podman = Tool("podman", environment=environment, seconds=300)
-    if reason is None and (probe := podman.run("info", check=False)).returncode != 0:
-        reason = f"podman does not work here: {probe.stderr.strip()}"
+    try:
+        if reason is None:
+            make_base(podman)
+            podman.run("run", "--rm", BASE, "true")
+    except (AssertionError, subprocess.TimeoutExpired) as error:
+        reason = f"containers do not work here: {error}"
     if reason is not None:
         if os.environ.get("LCKV_CONTAINERS") == "required":
             pytest.fail(reason)
         pytest.skip(reason)
-    make_base(podman)
     return podman
 
 
