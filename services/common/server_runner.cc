@@ -1,5 +1,6 @@
 #include "services/common/server_runner.h"
 
+#include <grpc/support/log.h>
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/health_check_service_interface.h>
 #include <signal.h>
@@ -24,6 +25,15 @@ namespace {
 constexpr int kMaxMetadataBytes = 16 << 10;
 constexpr int kHandshakeTimeoutMs = 5000;
 
+// What gRPC has to say (errors, unless GRPC_VERBOSITY asks for more) becomes a line of our log. Its
+// errors are those of connections, such as handshakes that failed: for us warnings.
+void ForwardGrpcLog(gpr_log_func_args* args) {
+  const absl::string_view file = args->file;
+  const std::string where = absl::StrCat(file.substr(file.rfind('/') + 1), ":", args->line);
+  Log(args->severity == GPR_LOG_SEVERITY_ERROR ? LogLevel::kWarning : LogLevel::kDebug, "grpc",
+      {{"detail", args->message}, {"where", where}});
+}
+
 sigset_t StopSignals() {
   sigset_t signals;
   sigemptyset(&signals);
@@ -47,7 +57,8 @@ void PrintReadyLine(absl::string_view service, const ServerRunner& runner,
 absl::StatusOr<std::unique_ptr<ServerRunner>> ServerRunner::Start(
     const ServerOptions& options, const std::vector<NamedService>& services) {
   LCKV_ASSIGN_OR_RETURN(const ListenAddress address, ParseListenAddress(options.listen));
-  // Both settings are the process's, for servers built later; both are safe to repeat.
+  // Settings of the process, for servers built later; all are safe to repeat.
+  gpr_set_log_function(&ForwardGrpcLog);
   grpc::EnableDefaultHealthCheckService(true);
   if (options.reflection) grpc::reflection::InitProtoReflectionServerBuilderPlugin();
 

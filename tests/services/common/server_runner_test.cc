@@ -1,6 +1,7 @@
 #include "services/common/server_runner.h"
 
 #include <gmock/gmock.h>
+#include <grpc/support/log.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 
@@ -144,6 +145,15 @@ TEST_F(ServerRunnerTest, ServesUntilTheSignal) {
   EXPECT_EQ(::testing::internal::GetCapturedStdout(), "{\"service\":\"worker\",\"listen\":\"" +
                                                           runner_->address() + "\",\"metrics\":\"" +
                                                           metrics->address() + "\"}\n");
+}
+
+TEST_F(ServerRunnerTest, WhatGrpcSaysIsALineOfTheLog) {
+  StartServer();
+  ::testing::internal::CaptureStderr();
+  gpr_log("src/core/part.cc", 12, GPR_LOG_SEVERITY_ERROR, "handshake %d failed", 7);
+  const std::string line = ::testing::internal::GetCapturedStderr();
+  EXPECT_THAT(line, HasSubstr(R"("level":"warning")"));
+  EXPECT_THAT(line, HasSubstr(R"("detail":"handshake 7 failed","where":"part.cc:12")"));
 }
 
 }  // namespace
