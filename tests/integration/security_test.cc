@@ -235,7 +235,7 @@ TEST_F(TlsClusterTest, FilesThatAreNotFit) {
     EXPECT_EQ(output.status, 1) << what;
     EXPECT_THAT(output.text, AllOf(HasSubstr(code), HasSubstr(what)));
   };
-  expect({"--tls-cert", folder_.Path(role + ".crt")}, "INVALID_ARGUMENT", "all three");
+  expect({"--tls-cert", folder_.Path(role + ".crt")}, "--tls-cert", "all three");
   std::vector<std::string> flags = Flags(role);
   flags[1] = folder_.Path("nowhere");
   expect(flags, "FAILED_PRECONDITION", "nowhere: not readable");
