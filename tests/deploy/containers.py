@@ -5,9 +5,7 @@ import json
 import os
 import pathlib
 import shutil
-import socket
 import subprocess
-import time
 
 import pytest
 
@@ -99,12 +97,6 @@ def start(folder):
     return podman
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @contextlib.contextmanager
 def image(podman, tag):
     """Builds the image from the binary under test; removed in the end, with what building it left."""
@@ -117,15 +109,6 @@ def image(podman, tag):
         yield tag
     finally:
         podman.run("image", "rm", "--force", tag, *left, check=False)
-
-
-def wait(what, condition, seconds=60):
-    """Until `condition()` is true (then its value); fails after `seconds`."""
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
-        time.sleep(0.1)
-    return value
 
 
 def chat(server, session, prompt, seed=1, max_tokens=24):

@@ -5,9 +5,9 @@ import os
 import re
 import shutil
 import subprocess
-import urllib.request
 
 import containers
+import stack
 
 ROOT = containers.ROOT
 
@@ -23,7 +23,7 @@ class Services:
         self.folder, self.processes, self.metrics = folder, {}, {}
         lines = documented("services").splitlines()
         self.commands = {line.split()[1]: line for line in lines}
-        self.ports = {port: containers.free_port() for port in re.findall(r"127\.0\.0\.1:(\d+)", "".join(lines))}
+        self.ports = {port: stack.free_port() for port in re.findall(r"127\.0\.0\.1:(\d+)", "".join(lines))}
         self.environment = {**os.environ, "DATA": str(folder / "data"), "MODEL": str(containers.MODEL),
                             "BACKUP": str(folder / "backup.tar"), "PATH": f"{containers.binary().parent}:{os.environ['PATH']}"}
         self.gateway = f"127.0.0.1:{self.ports['8080']}"
@@ -33,7 +33,7 @@ class Services:
             self.start(name)
         metrics = f"http://127.0.0.1:{self.ports['9090']}/metrics"
         ready = 'lckv_gateway_workers{state="ready"} 1\n'
-        containers.wait("the worker", lambda: ready in urllib.request.urlopen(metrics, timeout=5).read().decode())
+        stack.wait_for("the worker", lambda: ready in stack.get(metrics), 60)
         return self
 
     def __exit__(self, *_):
@@ -67,7 +67,7 @@ def test_a_conversation_goes_on_from_the_backup(tmp_path):
     with Services(tmp_path) as services:
         containers.chat(services.gateway, "play", "Who's there?")
         # The turn's transcript is stored before its last frame, its KV soon after.
-        containers.wait("the KV", lambda: services.session("play")["kv_bytes"] > 0)
+        stack.wait_for("the KV", lambda: services.session("play")["kv_bytes"] > 0, 60)
         services.stop("cache-node")
         services.run("backup")
         services.start("cache-node")

@@ -9,6 +9,7 @@ import uuid
 
 import containers
 import pytest
+import stack
 import yaml
 
 FOLDER = containers.ROOT / "deploy"
@@ -171,10 +172,10 @@ def fixture_compose(tmp_path):
 
 def run_compose(podman, tag, folder):
     socket = f"unix://{folder}/podman.sock"
-    environment = {**podman.environment, "DOCKER_HOST": socket, "LCKV_IMAGE": tag, "LCKV_PORT": str(containers.free_port())}
+    environment = {**podman.environment, "DOCKER_HOST": socket, "LCKV_IMAGE": tag, "LCKV_PORT": str(stack.free_port())}
     with subprocess.Popen(["podman", "system", "service", "--time", "0", socket], env=environment, stdout=subprocess.DEVNULL,
                           stderr=subprocess.DEVNULL) as server:
-        containers.wait("podman's socket", (folder / "podman.sock").exists)
+        stack.wait_for("podman's socket", (folder / "podman.sock").exists, 60)
         checks = HealthChecks(podman)
         checks.start()
         compose = containers.Tool("docker-compose", "-p", NAME, "-f", FOLDER / "compose.yaml", environment=environment,

@@ -9,6 +9,7 @@ import uuid
 
 import containers
 import pytest
+import stack
 
 ROOT = containers.ROOT
 MOST_BYTES = 200 * 10**6  # beside the base
@@ -84,7 +85,7 @@ class Services:
 
     def __init__(self, podman, image):
         self.podman, self.image = podman, image
-        self.address = {name: f"127.0.0.1:{containers.free_port()}" for name in self.NAMES}
+        self.address = {name: f"127.0.0.1:{stack.free_port()}" for name in self.NAMES}
         self.podman.run("volume", "create", NAME)
 
     def __enter__(self):
@@ -113,7 +114,7 @@ class Services:
         volumes = {"cache-node": ["-v", f"{NAME}:/data"], "gateway": []}.get(name, ["-v", f"{containers.MODEL}:/model:ro"])
         self.podman.run("run", "--detach", "--name", f"{NAME}-{name}", "--network", "host", *containers.LOCKED, "--memory",
                         "1g", *volumes, self.image, *self.flags(name), "--listen", self.address[name])
-        containers.wait(f"{name} to serve", lambda: self.health(name) == 0)
+        stack.wait_for(f"{name} to serve", lambda: self.health(name) == 0, 60)
 
     def health(self, name, service="ready"):
         """Asked as a health check asks: inside the container."""

@@ -60,17 +60,22 @@ class RelayTraceTest : public GatewayFixture {
     return found;
   }
 
+  // Of the next turn: what the worker got goes to `seen`.
+  static void TellTraceparent(FakeWorker& worker, std::promise<std::string>* seen) {
+    worker.SetScript([seen](grpc::ServerContext& context, const v1::WorkerGenerateRequest& request,
+                            FakeWorker::Writer& writer) {
+      seen->set_value(TraceparentOf(context));
+      return FakeWorker::Finish(request, writer);
+    });
+  }
+
   OtlpReceiver receiver_;
 };
 
 TEST_F(RelayTraceTest, ATurnIsOneTrace) {
   FakeWorker& worker = AddWorker("a");
   std::promise<std::string> seen;
-  worker.SetScript([&](grpc::ServerContext& context, const v1::WorkerGenerateRequest& request,
-                       FakeWorker::Writer& writer) {
-    seen.set_value(TraceparentOf(context));
-    return FakeWorker::Finish(request, writer);
-  });
+  TellTraceparent(worker, &seen);
   StartGateway();
   ASSERT_OK(GenerateInTrace(Request("alice", 3)).status);
   const OtlpReceiver::Spans spans = Spans();
@@ -149,11 +154,7 @@ TEST_F(RelayTraceTest, ErrorsAreTheTurns) {
 TEST_F(RelayTraceTest, WhatTheCallerDoesNotSampleIsPassedOnUnrecorded) {
   FakeWorker& worker = AddWorker("a");
   std::promise<std::string> seen;
-  worker.SetScript([&](grpc::ServerContext& context, const v1::WorkerGenerateRequest& request,
-                       FakeWorker::Writer& writer) {
-    seen.set_value(TraceparentOf(context));
-    return FakeWorker::Finish(request, writer);
-  });
+  TellTraceparent(worker, &seen);
   StartGateway();
   ASSERT_OK(GenerateInTrace(Request("s", 1), "00").status);
   EXPECT_EQ(seen.get_future().get(), absl::StrCat("00-", kTraceId, "-", kCallerSpan, "-00"));
