@@ -13,6 +13,7 @@
 #include "base/status_macros.h"
 #include "base/units.h"
 #include "engine/ops/cuda/cuda_page_copier.h"
+#include "engine/ops/cuda/gpu_status.h"
 #include "engine/ops/cuda/upload_ring.h"
 #include "engine/ops/cuda/weight_layout.h"
 #include "engine/ops/cuda/weight_upload.h"
@@ -25,6 +26,8 @@ namespace {
 using gpu::GpuApi;
 
 constexpr int64_t kScalesAlignment = 256;
+// Tables of steps under way to the device: the host is at most so many steps ahead.
+constexpr size_t kStepBuffers = 3;
 
 // How a matrix of a format lies in memory: its rows; of row formats then, aligned, their scales.
 struct WeightSpace {
@@ -103,7 +106,8 @@ class CudaBackend final : public Backend {
         activations_(options.activations),
         numerics_class_(NumericsClass(info, options)),
         weight_upload_(std::make_unique<WeightUpload>(this, api, device)),
-        step_upload_(std::make_unique<UploadRing>(this, api, device)) {}
+        step_upload_(std::make_unique<UploadRing>(this, api, device, gpu::StreamId::kCompute,
+                                                  kStepBuffers)) {}
   ~CudaBackend() override {
     // What they hold belongs to the device.
     weight_upload_.reset();
@@ -145,9 +149,7 @@ class CudaBackend final : public Backend {
   }
   absl::StatusOr<std::optional<int64_t>> FreeMemory() override {
     gpu::DeviceInfo info = {};
-    if (const int error = api_->info(device_, &info); error != 0) {
-      return absl::InternalError(absl::StrCat("GPU: ", api_->error_text(error)));
-    }
+    LCKV_RETURN_IF_ERROR(GpuStatus(api_, "memory", api_->info(device_, &info)));
     return static_cast<int64_t>(info.free_bytes);
   }
   absl::StatusOr<std::unique_ptr<PageCopier>> MakePageCopier(
@@ -174,8 +176,7 @@ class CudaBackend final : public Backend {
   }
   absl::Status Synchronize() override {
     Note(api_->synchronize(device_));
-    if (error_ == 0) return absl::OkStatus();
-    return absl::InternalError(absl::StrCat("GPU: ", api_->error_text(error_)));
+    return GpuStatus(api_, "step", error_);
   }
 
   absl::StatusOr<std::unique_ptr<LinearWeight>> PrepareLinear(const HostMatrix& matrix,
@@ -294,9 +295,7 @@ class CudaBackend final : public Backend {
 absl::StatusOr<std::unique_ptr<OpRecording>> CudaBackend::EndRecording() {
   gpu::Recording* recording = nullptr;
   if (recording_error_ == 0) recording_error_ = api_->end_recording(device_, &recording);
-  if (recording_error_ != 0) {
-    return absl::InternalError(absl::StrCat("recording: ", api_->error_text(recording_error_)));
-  }
+  LCKV_RETURN_IF_ERROR(GpuStatus(api_, "recording", recording_error_));
   return std::make_unique<CudaRecording>(api_, device_, recording);
 }
 

@@ -8,6 +8,7 @@
 #include "base/mutex.h"
 #include "engine/ops/bandwidth_pacer.h"
 #include "engine/ops/cuda/event_ring.h"
+#include "engine/ops/cuda/gpu_status.h"
 
 namespace lckv {
 namespace {
@@ -95,9 +96,7 @@ class CudaPageCopier final : public PageCopier {
     return marks_.StreamWait(lane.stream, after);
   }
 
-  absl::Status Lost(int error) const {
-    return absl::InternalError(absl::StrCat("GPU, page traffic: ", api_->error_text(error)));
-  }
+  absl::Status Lost(int error) const { return GpuStatus(api_, "page traffic", error); }
 
   const GpuApi* const api_;
   gpu::Device* const device_;

@@ -4,9 +4,9 @@
 #include <cstring>
 #include <vector>
 
-#include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "base/units.h"
+#include "engine/ops/cuda/gpu_status.h"
 #include "engine/ops/cuda/weight_layout.h"
 #include "engine/ops/weight_rows.h"
 #include "engine/tensor/parallel_for.h"
@@ -14,6 +14,7 @@
 namespace lckv {
 namespace {
 
+constexpr size_t kPieces = 2;
 constexpr int64_t kPieceBytes = int64_t{8} << 20;
 // What one call of a thread converts: enough that handing it out does not show.
 constexpr int64_t kTaskBytes = int64_t{256} << 10;
@@ -47,48 +48,32 @@ void ConvertWeight(const HostMatrix& matrix, int64_t begin, int64_t rows, DType 
 }
 
 WeightUpload::WeightUpload(Backend* backend, const gpu::GpuApi* api, gpu::Device* device)
-    : backend_(backend),
-      api_(api),
-      device_(device),
+    : api_(api),
       allocations_(api, device, gpu::StreamId::kCompute),
-      copies_(api, device, gpu::StreamId::kCopyIn) {}
+      pieces_(backend, api, device, gpu::StreamId::kCopyIn, kPieces) {}
 
-WeightUpload::~WeightUpload() {
-  if (ready_) copies_.Wait(copies_.last());  // an error: there is nothing left to wait for
-}
-
-absl::Status WeightUpload::Check(int error) const {
-  if (error == 0) return absl::OkStatus();
-  return absl::InternalError(absl::StrCat("GPU, weights: ", api_->error_text(error)));
-}
+absl::Status WeightUpload::Check(int error) const { return GpuStatus(api_, "weights", error); }
 
 absl::Status WeightUpload::Prepare(int64_t least_bytes) {
   if (!ready_) {
     LCKV_RETURN_IF_ERROR(Check(allocations_.Create()));
-    LCKV_RETURN_IF_ERROR(Check(copies_.Create()));
     ready_ = true;
   }
-  const auto needed = static_cast<size_t>(std::max(kPieceBytes, least_bytes));
-  for (Piece& piece : pieces_) {
-    if (piece.buffer.size_bytes() >= needed) continue;
-    LCKV_RETURN_IF_ERROR(Check(copies_.Wait(piece.copied)));
-    LCKV_ASSIGN_OR_RETURN(piece.buffer, backend_->AllocateHost(needed));
-  }
-  return absl::OkStatus();
+  return pieces_.Reserve(static_cast<size_t>(std::max(kPieceBytes, least_bytes)));
 }
 
 absl::Status WeightUpload::Upload(const HostMatrix& matrix, DType format, int64_t row_bytes,
                                   uint8_t* device, absl::Span<uint8_t> scales) {
   LCKV_RETURN_IF_ERROR(Prepare(gpu::StoredRows(format, 1) * row_bytes));
   LCKV_RETURN_IF_ERROR(Check(allocations_.Record()));
-  LCKV_RETURN_IF_ERROR(Check(allocations_.StreamWait(gpu::StreamId::kCopyIn, allocations_.last())));
+  LCKV_RETURN_IF_ERROR(Check(pieces_.StreamWaitFor(allocations_)));
   const absl::Status status = UploadPieces(matrix, format, row_bytes, device, scales);
   // The caller frees `device` after an error: nothing may be on its way there.
   if (!status.ok()) {
-    copies_.Wait(copies_.last());
+    pieces_.Wait();
     return status;
   }
-  return Check(copies_.StreamWait(gpu::StreamId::kCompute, copies_.last()));
+  return Check(pieces_.StreamWait(gpu::StreamId::kCompute));
 }
 
 absl::Status WeightUpload::UploadPieces(const HostMatrix& matrix, DType format, int64_t row_bytes,
@@ -96,14 +81,12 @@ absl::Status WeightUpload::UploadPieces(const HostMatrix& matrix, DType format, 
   const int64_t rows_at_once = RowsOf(kPieceBytes, format, row_bytes);
   for (int64_t begin = 0; begin < matrix.rows; begin += rows_at_once) {
     const int64_t rows = std::min(rows_at_once, matrix.rows - begin);
-    Piece& piece = pieces_[turn_++ % pieces_.size()];
-    LCKV_RETURN_IF_ERROR(Check(copies_.Wait(piece.copied)));
-    ConvertWeight(matrix, begin, rows, format, row_bytes, piece.buffer.bytes(), scales);
-    LCKV_RETURN_IF_ERROR(Check(api_->copy_async(
-        device_, gpu::StreamId::kCopyIn, device + begin * row_bytes, piece.buffer.data(),
-        static_cast<uint64_t>(gpu::StoredRows(format, rows) * row_bytes))));
-    LCKV_RETURN_IF_ERROR(Check(copies_.Record()));
-    piece.copied = copies_.last();
+    uint8_t* piece = nullptr;
+    LCKV_RETURN_IF_ERROR(Check(pieces_.Take(&piece)));
+    ConvertWeight(matrix, begin, rows, format, row_bytes, piece, scales);
+    LCKV_RETURN_IF_ERROR(
+        Check(pieces_.Send(device + begin * row_bytes,
+                           static_cast<size_t>(gpu::StoredRows(format, rows) * row_bytes))));
   }
   return absl::OkStatus();
 }

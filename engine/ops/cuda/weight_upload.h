@@ -1,6 +1,5 @@
 #pragma once
 
-#include <array>
 #include <cstdint>
 
 #include "absl/status/status.h"
@@ -8,6 +7,7 @@
 #include "engine/ops/backend.h"
 #include "engine/ops/cuda/event_ring.h"
 #include "engine/ops/cuda/gpu_api.h"
+#include "engine/ops/cuda/upload_ring.h"
 #include "engine/tensor/host_matrix.h"
 
 namespace lckv {
@@ -24,10 +24,9 @@ void ConvertWeight(const HostMatrix& matrix, int64_t begin, int64_t rows, DType 
 // For one thread, the backend's.
 class WeightUpload {
  public:
-  // Takes its buffers from `backend` at the first upload. All must outlive it.
+  // Takes its buffers from `backend` at the first upload. All must outlive it. Its end waits for
+  // copies under way.
   WeightUpload(Backend* backend, const gpu::GpuApi* api, gpu::Device* device);
-  // Waits for copies under way.
-  ~WeightUpload();
 
   // `matrix`, converted as ConvertWeight does, goes to `device`. What is queued on the compute
   // stream later sees it; `matrix` is not needed when this returns. RESOURCE_EXHAUSTED (pinned
@@ -36,23 +35,15 @@ class WeightUpload {
                       absl::Span<uint8_t> scales);
 
  private:
-  struct Piece {
-    HostBuffer buffer;
-    uint64_t copied = 0;  // the place in `copies_` that frees the buffer
-  };
   absl::Status Prepare(int64_t least_bytes);
   absl::Status UploadPieces(const HostMatrix& matrix, DType format, int64_t row_bytes,
                             uint8_t* device, absl::Span<uint8_t> scales);
   absl::Status Check(int error) const;
 
-  Backend* const backend_;
   const gpu::GpuApi* const api_;
-  gpu::Device* const device_;
   EventRing allocations_;  // on the compute stream: memory is zeroed there
-  EventRing copies_;
+  UploadRing pieces_;
   bool ready_ = false;
-  std::array<Piece, 2> pieces_;
-  size_t turn_ = 0;
 };
 
 }  // namespace lckv

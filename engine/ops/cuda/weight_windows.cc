@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "base/status_macros.h"
 #include "base/units.h"
+#include "engine/ops/cuda/gpu_status.h"
 
 namespace lckv {
 namespace {
@@ -36,9 +37,7 @@ absl::StatusOr<std::unique_ptr<WeightWindows>> WeightWindows::Create(
   LCKV_CHECK(!group_bytes.empty());
   std::unique_ptr<WeightWindows> windows(new WeightWindows(api, device, in_use));
   for (EventRing* ring : {&windows->landed_, &windows->computed_}) {
-    if (const int error = ring->Create(); error != 0) {
-      return absl::InternalError(absl::StrCat("GPU, weights: ", api->error_text(error)));
-    }
+    LCKV_RETURN_IF_ERROR(GpuStatus(api, "weights", ring->Create()));
   }
   for (const int64_t bytes : group_bytes) {
     Group group;
@@ -54,9 +53,7 @@ absl::StatusOr<std::unique_ptr<WeightWindows>> WeightWindows::Create(
         backend->Allocate(static_cast<size_t>(CeilDiv(largest, kAlignment) * kAlignment)));
   }
   // Memory is zeroed on the compute stream: copies come behind it.
-  if (const int error = windows->computed_.Record(); error != 0) {
-    return absl::InternalError(absl::StrCat("GPU, weights: ", api->error_text(error)));
-  }
+  LCKV_RETURN_IF_ERROR(GpuStatus(api, "weights", windows->computed_.Record()));
   for (Window& window : windows->windows_) window.computed = windows->computed_.last();
   return windows;
 }

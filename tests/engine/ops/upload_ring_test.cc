@@ -54,7 +54,7 @@ gpu::GpuApi LateApi() {
   };
   api.destroy_event = [](gpu::Device*, gpu::Event* event) { delete event; };
   api.record_event = [](gpu::Device*, gpu::StreamId stream, gpu::Event* event) {
-    EXPECT_EQ(stream, gpu::StreamId::kCompute);
+    EXPECT_EQ(stream, gpu::StreamId::kCopyIn);
     event->place = device.done + device.queued.size();
     return 0;
   };
@@ -65,7 +65,7 @@ gpu::GpuApi LateApi() {
   };
   api.copy_async = [](gpu::Device*, gpu::StreamId stream, void* to, const void* from,
                       uint64_t bytes) {
-    EXPECT_EQ(stream, gpu::StreamId::kCompute);
+    EXPECT_EQ(stream, gpu::StreamId::kCopyIn);
     if (device.failing != 0) return device.failing;
     device.queued.push_back([=] { std::memcpy(to, from, bytes); });
     return 0;
@@ -77,7 +77,14 @@ class UploadRingTest : public ::testing::Test {
  protected:
   void SetUp() override {
     device = {};
-    ring_ = std::make_unique<UploadRing>(backend_.get(), &api_, nullptr);
+    ring_ = MakeRing();
+  }
+
+  static constexpr int32_t kBuffers = 3;
+
+  std::unique_ptr<UploadRing> MakeRing() {
+    return std::make_unique<UploadRing>(backend_.get(), &api_, nullptr, gpu::StreamId::kCopyIn,
+                                        kBuffers);
   }
 
   const gpu::GpuApi api_ = LateApi();
@@ -92,8 +99,7 @@ TEST_F(UploadRingTest, BuffersAreNotWrittenBeforeTheyAreRead) {
     int32_t sent = i;
     ASSERT_EQ(ring_->Copy(&received[static_cast<size_t>(i)], &sent, sizeof(sent)), 0);
     // Nobody waits until every buffer is under way; then for one copy each time.
-    const auto buffers = static_cast<int32_t>(UploadRing::kBuffers);
-    EXPECT_EQ(device.waits, std::max(0, i + 1 - buffers));
+    EXPECT_EQ(device.waits, std::max(0, i + 1 - kBuffers));
   }
   ring_.reset();
   for (int32_t i = 0; i < 20; ++i) EXPECT_EQ(received[static_cast<size_t>(i)], i);
@@ -120,8 +126,7 @@ TEST_F(UploadRingTest, ErrorsAreTheLibrarys) {
   const int32_t sent = 1;
   int32_t received = 0;
   EXPECT_EQ(ring_->Copy(&received, &sent, 4), 3);
-  UploadRing other(backend_.get(), &api_, nullptr);
-  EXPECT_THAT(other.Reserve(4), StatusIs(absl::StatusCode::kInternal, HasSubstr("broken")));
+  EXPECT_THAT(MakeRing()->Reserve(4), StatusIs(absl::StatusCode::kInternal, HasSubstr("broken")));
 }
 
 }  // namespace
