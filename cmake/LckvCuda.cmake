@@ -1,6 +1,13 @@
 # CUDA where nvcc is; LCKV_CUDA says whether. Sanitizer builds do without: they test the same kernels on the simulated GPU.
 set(LCKV_CUDA_ARCHITECTURES "80-real;90" CACHE STRING "GPU architectures, as in CMAKE_CUDA_ARCHITECTURES")
 include(CheckLanguage)
+# Also where NVIDIA's packages put it, which is not in PATH.
+if(NOT CMAKE_CUDA_COMPILER AND NOT DEFINED ENV{CUDACXX})
+  find_program(LCKV_NVCC nvcc HINTS ENV CUDA_HOME PATHS /usr/local/cuda PATH_SUFFIXES bin)
+  if(LCKV_NVCC)
+    set(ENV{CUDACXX} ${LCKV_NVCC})
+  endif()
+endif()
 if(NOT DEFINED LCKV_CUDA)
   check_language(CUDA)
   set(found OFF)
