@@ -128,6 +128,7 @@ def sessions():
             ('sum(lckv_worker_sessions{state="restoring"})', "restoring"),
             ("clamp_min(sum(lckv_cache_sessions) - sum(lckv_worker_sessions), 0)", "cold"),
             stacked=True,
+            width=6,
         ),
         lines(
             "Hot sessions by state",
@@ -135,6 +136,14 @@ def sessions():
             "In the workers.",
             ("sum by (state) (lckv_worker_sessions)", "{{state}}"),
             stacked=True,
+            width=6,
+        ),
+        lines(
+            "Not pushed yet",
+            "none",
+            "Idle sessions whose newest KV only their worker has: computed again if it died now.",
+            ("lckv_worker_unpushed_sessions", "{{instance}}"),
+            width=6,
         ),
         lines(
             "Evictions",
@@ -142,6 +151,7 @@ def sessions():
             "Sessions that left a worker, by reason.",
             (rate("lckv_worker_evictions_total", "reason"), "{{reason}}"),
             stacked=True,
+            width=6,
         ),
     ]
     back = [

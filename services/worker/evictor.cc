@@ -34,21 +34,24 @@ std::vector<EvictionCandidate> Evictor::Candidates() const {
   return candidates;
 }
 
-void Evictor::ScanIdle(absl::Duration idle_after) {
+int64_t Evictor::ScanIdle(absl::Duration idle_after) {
   EvictionGoal goal;
   goal.idle_after = idle_after;
   for (const SessionKey& key : PlanEviction(Candidates(), clock_->Now(), goal).evict) {
     EvictPushed(key, "idle");
   }
   // Pushes that failed or found no room are tried again here.
+  int64_t unpushed = 0;
   for (const SessionStore::IdleSession& idle : store_->Idle()) {
     bool push = false;
     {
       MutexLock lock(idle.session->mu);
       push = !idle.session->uncertain && (idle.session->unpushed || idle.session->AheadOfStore());
+      if (!idle.session->FullyPushed()) ++unpushed;
     }
     if (push) queue_->Schedule(idle.session);
   }
+  return unpushed;
 }
 
 bool Evictor::MakeRoom(int64_t pages) {

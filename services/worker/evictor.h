@@ -25,8 +25,8 @@ class Evictor {
           Clock* clock, WorkerMetrics* metrics);
 
   // Evicts what was idle for `idle_after` and is pushed, and schedules pushes of idle sessions that
-  // are not.
-  void ScanIdle(absl::Duration idle_after);
+  // are not. Returns the number of idle sessions that are not pushed in full.
+  int64_t ScanIdle(absl::Duration idle_after);
   // Evicts idle sessions so that `pages` of the pool are free. False: nothing could be evicted.
   bool MakeRoom(int64_t pages);
   // Pushes a session, gives its lease back and frees its pages. OK when it is not hot (any more);

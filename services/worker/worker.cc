@@ -182,7 +182,7 @@ void Worker::StartMaintenance() {
   const absl::Duration scan =
       std::clamp(options_.idle_evict / 4, absl::Milliseconds(100), absl::Seconds(1));
   maintenance_ = std::make_unique<Periodic>(scan, [this] {
-    core_->evictor.ScanIdle(options_.idle_evict);
+    metrics_.SetUnpushed(core_->evictor.ScanIdle(options_.idle_evict));
     metrics_.SetLoad(engine_->load(), desk_->running(), desk_->waiting(),
                      core_->store.CountByState());
   });

@@ -184,6 +184,12 @@ constexpr MetricDescriptor kTable[] = {
      .help = "Sessions that a drain has still to hand over; 0 when no drain is on.",
      .when_bad = "Stands still: the cache node does not take them. What is left when the grace "
                  "period ends is computed again elsewhere."},
+    {.name = "lckv_worker_unpushed_sessions",
+     .unit = "sessions",
+     .help = "Idle sessions of which the cache node has not all KV yet: what would be computed "
+             "again if the worker died now.",
+     .when_bad = "Stays above 0: pushes fail or are slow (lckv_worker_push_failures_total, "
+                 "lckv_worker_push_seconds). Wait for 0 before a backup."},
     {.name = "lckv_worker_sessions",
      .unit = "sessions",
      .help = "Sessions in the worker, by state.",

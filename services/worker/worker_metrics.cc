@@ -64,6 +64,7 @@ WorkerMetrics::WorkerMetrics(MetricsRegistry* registry, bool vllm_names)
       push_seconds_(registry->histogram("lckv_worker_push_seconds")),
       push_failures_(registry->counter("lckv_worker_push_failures_total")),
       drain_remaining_(registry->gauge("lckv_worker_drain_remaining_sessions")),
+      unpushed_(registry->gauge("lckv_worker_unpushed_sessions")),
       running_turns_(registry->gauge("lckv_worker_running_turns")),
       waiting_turns_(registry->gauge("lckv_worker_waiting_turns")),
       turn_capacity_(registry->gauge("lckv_worker_turn_capacity")),

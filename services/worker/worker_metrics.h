@@ -53,6 +53,7 @@ class WorkerMetrics : public EngineObserver {
   void SetDrainRemaining(int64_t sessions) { drain_remaining_.Set(static_cast<double>(sessions)); }
 
   void SetTurnCapacity(int turns) { turn_capacity_.Set(turns); }
+  void SetUnpushed(int64_t sessions) { unpushed_.Set(static_cast<double>(sessions)); }
   // Gauges, refreshed by the worker's maintenance.
   void SetLoad(const EngineLoad& load, int64_t running_turns, int64_t waiting_turns,
                const std::vector<int64_t>& sessions_by_state);
@@ -86,6 +87,7 @@ class WorkerMetrics : public EngineObserver {
   prometheus::Histogram& push_seconds_;
   prometheus::Counter& push_failures_;
   prometheus::Gauge& drain_remaining_;
+  prometheus::Gauge& unpushed_;
   prometheus::Gauge& running_turns_;
   prometheus::Gauge& waiting_turns_;
   prometheus::Gauge& turn_capacity_;

@@ -25,9 +25,10 @@ TEST_F(PagePushTest, AFailedPushLeavesNoReservationAndIsTriedAgain) {
   EXPECT_EQ(cache_.core().Stats().reservations, 0u);
   EXPECT_EQ(Stored().kv_tokens(), 0u);
   cache_.Heal();
-  worker.core.evictor.ScanIdle(absl::InfiniteDuration());
+  EXPECT_EQ(worker.core.evictor.ScanIdle(absl::InfiniteDuration()), 1);
   worker.WaitForPushes();
   EXPECT_EQ(Stored().kv_tokens(), 59u);
+  EXPECT_EQ(worker.core.evictor.ScanIdle(absl::InfiniteDuration()), 0);
 }
 
 TEST_F(PagePushTest, AskedForWhileItRunsAPushIsMadeAgain) {

@@ -122,7 +122,7 @@ TEST_F(TurnFailureTest, AMemorySessionGoesOnWithoutTheCacheNode) {
   EXPECT_EQ(Stored().version(), 1u);
   worker.WaitForPushes();
   // It must not be evicted now: nobody else has these turns.
-  worker.core.evictor.ScanIdle(absl::ZeroDuration());
+  EXPECT_EQ(worker.core.evictor.ScanIdle(absl::ZeroDuration()), 1);
   EXPECT_FALSE(worker.core.evictor.MakeRoom(1000));
   EXPECT_TRUE(worker.Hot());
   // The node is back: the next commit catches up.
