@@ -59,6 +59,15 @@ def test_configured_addresses_are_services_and_ports(case):
     assert objects.find("Service", objects.workload("worker")["spec"]["serviceName"])["spec"]["publishNotReadyAddresses"]
 
 
+@every_case
+def test_the_cache_node_keeps_its_address(case):
+    """Clients dial it by name and keep what they found: an address of the pod would be gone after each restart."""
+    objects = chart.render(case)
+    for component in ("gateway", "worker"):
+        service = objects.find("Service", objects.config(component)["cache-node"].partition(".")[0])
+        assert "clusterIP" not in service["spec"]
+
+
 def references(pod):
     """(kind, name) of every object that a pod needs."""
     spec = pod["spec"]
