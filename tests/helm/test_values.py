@@ -131,6 +131,19 @@ def test_images():
     digest = "sha256:" + "0" * 64
     assert images({"image": {"tag": "2", "digest": digest}}) == {f"lckv@{digest}"}
     assert images({"worker": {"image": {"tag": "2-cuda"}}}) == {"lckv:0.1.0", "lckv:2-cuda"}
+    # The common digest is not that of another tag.
+    assert images({"image": {"digest": digest}, "worker": {"image": {"tag": "2-cuda"}}}) == {f"lckv@{digest}", "lckv:2-cuda"}
+    other = "sha256:" + "1" * 64
+    assert images({"image": {"digest": digest}, "worker": {"image": {"tag": "2-cuda", "digest": other}}}) == {
+        f"lckv@{digest}", f"lckv@{other}"}
+
+
+def test_the_test_pod_runs_where_a_gateway_does():
+    toleration = {"key": "pool", "operator": "Exists"}
+    values = {"gateway": {"image": {"pullPolicy": "Always"}, "nodeSelector": {"kubernetes.io/arch": "amd64"}, "tolerations": [toleration]}}
+    (pod,) = chart.render("default", values).kind("Pod")
+    assert {c["imagePullPolicy"] for c in chart.containers(pod)} == {"Always"}
+    assert (pod["spec"]["nodeSelector"], pod["spec"]["tolerations"]) == ({"kubernetes.io/arch": "amd64"}, [toleration])
 
 
 def test_gpus_are_limits_and_tolerated():

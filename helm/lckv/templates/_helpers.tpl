@@ -44,9 +44,17 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- end -}}
 {{- end -}}
 
-{{/* registry/repository:tag, or @digest where one is given. A component's image may differ in any part. */}}
+{{/*
+registry/repository:tag, or @digest where one is given. A component's image may differ in any part. A digest is of one image: a
+component with a repository or tag of its own does not take over the digest of the common one.
+*/}}
 {{- define "lckv.image" -}}
-{{- $image := merge (dict) .values.image .root.Values.image -}}
+{{- $common := .root.Values.image -}}
+{{- $own := default dict .values.image -}}
+{{- if or $own.repository $own.tag -}}
+{{- $common = omit $common "digest" -}}
+{{- end -}}
+{{- $image := merge (dict) $own $common -}}
 {{- $registry := default $image.registry .root.Values.global.imageRegistry -}}
 {{- $name := ternary $image.repository (printf "%s/%s" $registry $image.repository) (empty $registry) -}}
 {{- if $image.digest -}}
@@ -54,6 +62,10 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- else -}}
 {{- printf "%s:%s" $name (default .root.Chart.AppVersion $image.tag) -}}
 {{- end -}}
+{{- end -}}
+
+{{- define "lckv.imagePullPolicy" -}}
+{{- default .root.Values.image.pullPolicy (default dict .values.image).pullPolicy -}}
 {{- end -}}
 
 {{/* Seconds of a duration such as 250ms, 30s, 10m or 1h, rounded up. */}}

@@ -88,7 +88,7 @@ topologySpreadConstraints:
 {{- define "lckv.containerStart" -}}
 name: {{ .component }}
 image: {{ include "lckv.image" . }}
-imagePullPolicy: {{ (merge (dict) .values.image .root.Values.image).pullPolicy }}
+imagePullPolicy: {{ include "lckv.imagePullPolicy" . }}
 args:
   - {{ .component }}
   - --config=/etc/lckv/config/config.yaml
