@@ -23,6 +23,10 @@ WRONG = [
     ({"gateway": {"maxSurge": 0}}, "maxSurge"),
     ({"gateway": {"preStopSeconds": -1}}, "preStopSeconds"),
     ({"gateway": {"extraArgs": ["listen=0.0.0.0:1"]}}, "extraArgs"),
+    ({"fullnameOverride": "a.b"}, "fullnameOverride"),
+    ({"fullnameOverride": "1a"}, "fullnameOverride"),
+    ({"commonLabels": {"app.kubernetes.io/name": "x"}}, "commonLabels"),
+    ({"worker": {"podLabels": {"app.kubernetes.io/component": "x"}}}, "podLabels"),
     ({"image": {"tag": 1.2}}, "tag"),
     ({"image": {"digest": "sha256:abc"}}, "digest"),
     ({"image": {"pullPolicy": "Sometimes"}}, "pullPolicy"),
@@ -40,6 +44,7 @@ WRONG = [
     ({"worker": {"autoscaling": {"type": "vpa"}}}, "type"),
     ({"worker": {"autoscaling": {"type": "keda"}}}, "prometheusAddress"),
     ({"worker": {"resources": {"limits": {"memory": "2 GB"}}}}, "memory"),
+    ({"worker": {"resources": {"claims": [{"name": "gpu"}]}}}, "claims"),
     ({"worker": {"tolerations": [{"key": "a", "effect": "NoSchedul"}]}}, "effect"),
     ({"cacheNode": {"replicas": 2}}, "replicas"),
     ({"cacheNode": {"config": {"arena-bytes": "256MiBs"}}}, "arena-bytes"),
@@ -51,7 +56,9 @@ WRONG = [
     ({"tls": {"certManager": {"enabled": True}}}, "issuerRef"),
     ({"networkPolicy": {"metricsFrom": [{}]}}, "metricsFrom"),
     ({"metrics": {"serviceMonitor": {"interval": "fast"}}}, "interval"),
+    ({"metrics": {"serviceMonitor": {"scrapeTimeout": "20s"}}}, "scrapeTimeout"),
     ({"tracing": {"endpoint": "collector:4317"}}, "endpoint"),
+    ({"tracing": {"endpoint": "http://collector:4317/v1/traces"}}, "endpoint"),
     ({"ingress": {"enabled": True}}, "hosts"),
     ({"grpcRoute": {"enabled": True}}, "parentRefs"),
     ({"listenHost": "localhost"}, "listenHost"),
@@ -76,6 +83,20 @@ def test_image_volumes_need_a_cluster_that_has_them():
         chart.render("tls", kube="1.30.0")
     with pytest.raises(chart.HelmError, match="kubeVersion"):
         chart.render("default", kube="1.26.0")
+
+
+@pytest.mark.parametrize("release", ["1chat", "chat.v2"])
+def test_a_release_that_services_cannot_be_named_after_is_refused(release):
+    with pytest.raises(chart.HelmError, match="fullnameOverride"):
+        chart.render("default", release=release)
+    chart.render("default", {"fullnameOverride": "chat"}, release=release)
+
+
+@pytest.mark.parametrize("part", ["gateway", "worker", "cacheNode"])
+@pytest.mark.parametrize("key", ["image", "config", "extraEnv", "resources", "podSecurityContext", "securityContext"])
+def test_a_default_can_be_taken_away(part, key):
+    """Null is how Helm removes what values.yaml says."""
+    chart.render("default", {part: {key: None}})
 
 
 def walk(schema, path=()):
@@ -161,6 +182,19 @@ def test_threads_follow_the_container():
     assert threads(None) == "requests.cpu"
     assert threads({"worker": {"resources": {"limits": {"cpu": "4"}}}}) == "limits.cpu"
     assert threads({"worker": {"config": {"threads": 2}}}) is None
+
+
+@pytest.mark.parametrize("tracing,port", [({"endpoint": "http://a:14317/"}, 14317), ({"endpoint": "https://a.b"}, 4317),
+                                          ({"endpoint": "http://[fd00::1]:4000"}, 4000), ({"endpoint": "http://a:1", "port": 2}, 2)])
+def test_the_port_of_the_traces_is_open(tracing, port):
+    egress = chart.render("default", {"tracing": tracing}).find("NetworkPolicy", "chat-lckv-worker")["spec"]["egress"]
+    assert {"ports": [{"port": port, "protocol": "TCP"}]} in egress
+
+
+def test_no_claim_where_nothing_is_to_be_kept():
+    persistence = {"enabled": False, "existingClaim": "old"}
+    volumes = chart.render("default", {"cacheNode": {"persistence": persistence}}).pod("cache-node")["spec"]["volumes"]
+    assert [v for v in volumes if v["name"] == "data"] == [{"name": "data", "emptyDir": {"sizeLimit": "10Gi"}}]
 
 
 def test_traces_say_which_pod():

@@ -82,6 +82,12 @@ component with a repository or tag of its own does not take over the digest of t
 {{- end -}}
 {{- end -}}
 
+{{/* The port of the traces' collector: given, or the endpoint's; without one in it, what the services take. */}}
+{{- define "lckv.tracingPort" -}}
+{{- $port := regexFind ":[0-9]+/?$" .Values.tracing.endpoint | trimPrefix ":" | trimSuffix "/" -}}
+{{- default (default "4317" $port) .Values.tracing.port -}}
+{{- end -}}
+
 {{/* What one service calls another: full, so that the name is in the certificates and found without the search list. */}}
 {{- define "lckv.host" -}}
 {{- printf "%s.%s.svc.%s" .name .root.Release.Namespace .root.Values.clusterDomain -}}

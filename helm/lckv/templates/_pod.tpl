@@ -42,7 +42,7 @@ imagePullSecrets:
 {{- end }}
 securityContext:
   {{- $context := dict "runAsNonRoot" true "runAsUser" 10001 "runAsGroup" 10001 "fsGroup" 10001 "fsGroupChangePolicy" "OnRootMismatch" "seccompProfile" (dict "type" "RuntimeDefault") }}
-  {{- mergeOverwrite $context (deepCopy .values.podSecurityContext) | toYaml | nindent 2 }}
+  {{- mergeOverwrite $context (deepCopy (default dict .values.podSecurityContext)) | toYaml | nindent 2 }}
 # Service names have more dots than this, so they are looked up as they are, not under every search domain first.
 dnsConfig:
   options:
@@ -81,7 +81,7 @@ topologySpreadConstraints:
 
 {{- define "lckv.containerSecurity" -}}
 {{- $context := dict "allowPrivilegeEscalation" false "readOnlyRootFilesystem" true "runAsNonRoot" true "capabilities" (dict "drop" (list "ALL")) "seccompProfile" (dict "type" "RuntimeDefault") -}}
-{{- mergeOverwrite $context (deepCopy .securityContext) | toYaml -}}
+{{- mergeOverwrite $context (deepCopy (default dict .securityContext)) | toYaml -}}
 {{- end -}}
 
 {{/* Image, command line, environment: the container's first half. */}}
@@ -165,14 +165,15 @@ lifecycle:
 
 {{/* Seconds from the pod's deletion to SIGKILL: the wait, the longest orderly end of the process, and some to spare. */}}
 {{- define "lckv.gracePeriod" -}}
+{{- $config := default dict .values.config -}}
 {{- $seconds := 0 -}}
 {{- if eq .component "gateway" -}}
-{{- $seconds = include "lckv.seconds" (index .values.config "grace" | default "30s") | int -}}
+{{- $seconds = include "lckv.seconds" (index $config "grace" | default "30s") | int -}}
 {{- else if eq .component "worker" -}}
 {{- /* Running turns end, then 12 s to hand over: kHandoverTime and Worker::grace in services/worker/worker.cc. */ -}}
-{{- $seconds = add (include "lckv.seconds" (index .values.config "drain-grace" | default "15s") | int) 12 -}}
+{{- $seconds = add (include "lckv.seconds" (index $config "drain-grace" | default "15s") | int) 12 -}}
 {{- else -}}
-{{- $seconds = include "lckv.seconds" (index .values.config "grace" | default "10s") | int -}}
+{{- $seconds = include "lckv.seconds" (index $config "grace" | default "10s") | int -}}
 {{- end -}}
 {{- add .values.preStopSeconds $seconds 10 -}}
 {{- end -}}

@@ -53,7 +53,7 @@
 
 {{/* Of the worker's container: a GPU is asked for as a limit, which is its request too. */}}
 {{- define "lckv.workerResources" -}}
-{{- $resources := deepCopy .resources -}}
+{{- $resources := deepCopy (default dict .resources) -}}
 {{- if .gpu.enabled -}}
 {{- $limits := default dict $resources.limits -}}
 {{- $_ := set $limits .gpu.resource 1 -}}
@@ -74,16 +74,17 @@ tolerations:
 {{- end -}}
 
 {{- define "lckv.workerEnv" -}}
+{{- $limits := default dict (default dict .values.resources).limits -}}
 # Where the model's checksum is remembered, so that a restarted container need not read all weights for it.
 - name: XDG_CACHE_HOME
   value: /var/cache/lckv
-{{- if not (hasKey .values.config "threads") }}
+{{- if not (hasKey (default dict .values.config) "threads") }}
 # As many threads as processors the container may use, not as many as the node has.
 - name: LCKV_THREADS
   valueFrom:
     resourceFieldRef:
       containerName: worker
-      resource: {{ ternary "limits.cpu" "requests.cpu" (hasKey (default dict .values.resources.limits) "cpu") }}
+      resource: {{ ternary "limits.cpu" "requests.cpu" (hasKey $limits "cpu") }}
       divisor: "1"
 {{- end }}
 {{ include "lckv.tracingEnv" . }}
