@@ -125,6 +125,17 @@ def test_rules_and_dashboards_arrive_as_they_are():
     assert len(maps) == len(files)
 
 
+def test_runbooks_get_an_address():
+    def annotations(values):
+        rules = [r for o in chart.render("default", values).kind("PrometheusRule") for g in o["spec"]["groups"] for r in g["rules"]]
+        return {r["alert"]: r["annotations"] for r in rules if "alert" in r}
+    plain = annotations(None)
+    full = annotations({"metrics": {"prometheusRule": {"runbookBaseUrl": "https://git.example.com/lckv/blob/main/"}}})
+    assert plain.keys() == full.keys() and plain
+    for alert, texts in plain.items():
+        assert full[alert] == {**texts, "runbook_url": "https://git.example.com/lckv/blob/main/" + texts["runbook_url"]}
+
+
 def test_the_scaler_asks_for_a_metric_that_workers_have():
     gpu, ha = chart.render("gpu"), chart.render("ha")
     trigger = gpu.find("ScaledObject", "chat-lckv-worker")["spec"]["triggers"][0]["metadata"]

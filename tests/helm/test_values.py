@@ -56,6 +56,7 @@ WRONG = [
     ({"tls": {"certManager": {"enabled": True}}}, "issuerRef"),
     ({"networkPolicy": {"metricsFrom": [{}]}}, "metricsFrom"),
     ({"metrics": {"serviceMonitor": {"interval": "fast"}}}, "interval"),
+    ({"metrics": {"prometheusRule": {"runbookBaseUrl": "git.example.com"}}}, "runbookBaseUrl"),
     ({"metrics": {"serviceMonitor": {"scrapeTimeout": "20s"}}}, "scrapeTimeout"),
     ({"tracing": {"endpoint": "collector:4317"}}, "endpoint"),
     ({"tracing": {"endpoint": "http://collector:4317/v1/traces"}}, "endpoint"),
