@@ -241,6 +241,24 @@ def test_notes_tell_what_to_type_first(case):
     assert ("model.source=claim" in text) == (case in ("default", "minimal"))
 
 
+@pytest.mark.parametrize("model", ["random", "claim"])
+def test_notes_tell_what_a_guarded_gateway_wants(model):
+    turn = "--tokens-json /dev/stdin" if model == "random" else '--prompt "Hello"'
+    extra = ("--set", f"model.source={model},model.claim.name=models,auth.apiKeys.enabled=true,auth.apiKeys.existingSecret=keys")
+    text = notes("default", *extra)
+    assert "API key in LCKV_API_KEY" in text and "exec" not in text
+    assert f"lckv chat --server 127.0.0.1:8080 {turn}" in text
+    text = notes("default", *extra, "--set", "gateway.tls.enabled=true,gateway.tls.existingSecret=public")
+    assert f"--tls --tls-ca CA_FILE --tls-name chat-lckv-gateway.serving.svc.cluster.local {turn}" in text
+
+
+def test_notes_warn_of_workers_that_drain_too_early():
+    warning = "worker.preStopSeconds ({}) is not longer than the cache node may take to end ({} s)"
+    assert "worker.preStopSeconds" not in notes("default")
+    assert warning.format(30, 40) in notes("default", "--set", "cacheNode.config.grace=30s")
+    assert warning.format(20, 20) in notes("default", "--set", "worker.preStopSeconds=20")
+
+
 def test_the_test_pod_holds_a_conversation():
     (pod,) = chart.render("default").kind("Pod")
     assert pod["metadata"]["annotations"]["helm.sh/hook"] == "test"
