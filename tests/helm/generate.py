@@ -27,6 +27,8 @@ def _resolve(schema, definitions):
 def _type_name(schema, definitions):
     if "const" in schema or "enum" in schema:
         return " \\| ".join(f"`{json.dumps(v)}`" for v in schema.get("enum", [schema.get("const")]))
+    if "title" in schema:
+        return schema["title"]
     kind = schema.get("type", "any")
     if kind == "array":
         return f"list of {_type_name(_resolve(schema['items'], definitions), definitions)}s"
