@@ -88,7 +88,7 @@ TOOLS=(helm3 helm4 prometheus alertmanager)
 # fetch NAME: prints the tool's folder, filling it first where it is missing. A folder appears whole or not at all.
 fetch() {
   local name=$1 version target scratch
-  printf '%s\n' "${TOOLS[@]}" | grep -qx -- "$name" || die "no tool '$name'; there are: ${TOOLS[*]}"
+  [[ " ${TOOLS[*]} " == *" $name "* ]] || die "no tool '$name'; there are: ${TOOLS[*]}"
   version="VERSION_$name"
   target="$folder/$name-${!version}"
   if [ ! -d "$target" ]; then
