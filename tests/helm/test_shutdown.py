@@ -74,7 +74,9 @@ def test_updates_take_one_pod_at_a_time(case):
     strategy = objects.workload("gateway")["spec"]["strategy"]
     assert strategy["type"] == "RollingUpdate" and strategy["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
     for component in ("worker", "cache-node"):
-        assert objects.workload(component)["spec"]["updateStrategy"]["type"] == "RollingUpdate"
+        spec = objects.workload(component)["spec"]
+        assert spec["updateStrategy"]["type"] == "RollingUpdate"
+        assert spec["podManagementPolicy"] == "Parallel", "a rollback would wait for a broken pod"
     assert objects.workload("worker")["spec"]["minReadySeconds"] > 0
     assert objects.config("worker")["numerics"] == "any", "an upgrade to another numerics class would refuse old sessions"
 
