@@ -6,7 +6,9 @@ How an upgrade loses no session: Helm applies everything at once, so the order i
    and a turn that ends waits for its commit (worker.config.commit-timeout).
 2. Workers go one by one, the highest ordinal first. preStop keeps the first one serving until the cache node is back
    (worker.preStopSeconds); then SIGTERM makes it drain: running turns finish or move, every session is handed over. The grace
-   period is longer than the drain can take. Its successor has to be ready for minReadySeconds before the next one goes.
+   period is longer than the drain can take. Its successor has to be ready before the next one goes, for minReadySeconds
+   where Kubernetes is new (older controllers do not count them with podManagementPolicy Parallel); the next one serves on
+   through its preStop anyway.
 3. Gateways are replaced one more at a time (maxSurge 1, maxUnavailable 0); an old one ends its streams (gateway.config.grace).
 */}}
 
