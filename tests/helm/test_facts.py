@@ -32,7 +32,7 @@ def test_services_reach_ports_of_one_workload(case):
         assert len(taken) == 1, service["metadata"]["name"]
         names = {port["name"]: port["containerPort"] for port in taken[0]["spec"]["containers"][0]["ports"]}
         for port in service["spec"]["ports"]:
-            assert port["targetPort"] in names
+            assert port["targetPort"] == port["name"] and port["name"] in names
             if service["spec"].get("clusterIP") == "None":  # no translation: the port dialled is the container's
                 assert port["port"] == names[port["targetPort"]]
 
