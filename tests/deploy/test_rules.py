@@ -44,6 +44,7 @@ def level(metric, where, value, more=""):
 
 
 EVICTED = ', reason="pressure"'
+IDLE = ', state="idle"'
 # A value that grows from one minute to the next is written 0+1x600 (from 0, 600 times 1 more), a level 1x600.
 CASES = {  # alert: (series with which it fires, series with which it does not), an hour and a half into them
     "LckvErrorsBurnFast": (failing(2), failing(1)),
@@ -99,9 +100,9 @@ CASES = {  # alert: (series with which it fires, series with which it does not),
         steady("lckv_worker_fingerprint_mismatches_total", WORKER, 1),
         one("lckv_worker_fingerprint_mismatches_total", WORKER, "0x80 3x600"),
     ),
-    "LckvDrainStuck": (
-        level("lckv_worker_drain_remaining_sessions", WORKER, 5),
-        one("lckv_worker_drain_remaining_sessions", WORKER, "600-1x600"),
+    "LckvSessionsNotPushed": (
+        level("lckv_worker_unpushed_sessions", WORKER, 6) | level("lckv_worker_sessions", WORKER, 10, IDLE),
+        level("lckv_worker_unpushed_sessions", WORKER, 4) | level("lckv_worker_sessions", WORKER, 10, IDLE),
     ),
     "LckvTurnsWaiting": (
         level("lckv_worker_waiting_turns", WORKER, 1),
