@@ -129,6 +129,14 @@ def test_files_in_the_configuration_are_mounted(case):
             assert path.rpartition("/")[2] in objects.find("ConfigMap", objects.workload(component)["metadata"]["name"])["data"]
 
 
+@pytest.mark.parametrize("case,model", [("gpu", "/model/llama-7b-w2"), ("ha", "/model/model.gguf"), ("tls", "/model")])
+def test_the_model_is_looked_for_in_its_volume(case, model):
+    objects = chart.render(case)
+    assert objects.config("worker")["model"] == model
+    assert {"name": "model", "mountPath": "/model", "readOnly": True}.items() <= next(
+        m for m in objects.container("worker")["volumeMounts"] if m["name"] == "model").items()
+
+
 @every_case
 def test_an_autoscaler_owns_the_replicas(case):
     objects = chart.render(case)
