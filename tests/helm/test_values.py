@@ -234,7 +234,7 @@ def notes(case, *extra):
 def test_notes_tell_what_to_type_first(case):
     text = notes(case)
     name = "lckv" if case == "minimal" else "chat-lckv"
-    assert f"helm test chat -n {chart.NAMESPACE}" in text
+    assert f"helm test chat -n {chart.NAMESPACE}\n" in text and f"logs {name}-test --all-containers" in text
     assert f"exec -i deploy/{name}-gateway -- lckv chat --server 127.0.0.1:8080" in text
     assert ("every session is lost" in text) == (case == "minimal")
     assert ("one worker only" in text) == (case == "minimal")
@@ -264,6 +264,8 @@ def test_the_test_pod_holds_a_conversation():
     assert pod["metadata"]["annotations"]["helm.sh/hook"] == "test"
     steps = [(c["name"], c["args"][0]) for c in chart.containers(pod)]
     assert steps == [("turn-1", "chat"), ("turn-2", "chat"), ("close", "sessions")]
+    hooks = [o for o in chart.render("default") if "helm.sh/hook" in o["metadata"].get("annotations", {})]
+    assert {o["metadata"]["name"] for o in hooks} == {"chat-lckv-test"}, "helm test --logs looks for a pod of every hook's name"
     turns = chart.render("default").find("ConfigMap", "chat-lckv-test")["data"]
     vocabulary = chart.defaults()["model"]["random"]["config"]["vocab_size"]
     for text in turns.values():
