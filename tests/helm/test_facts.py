@@ -8,7 +8,7 @@ import pytest
 # Objects that the values of the matrix say are there already.
 GIVEN = {"default": set(), "minimal": {("ServiceAccount", "default")}, "gpu": {("Secret", "model-store"), ("Secret", "registry")},
          "ha": {("PersistentVolumeClaim", "models"), ("Secret", "mirror"), ("Secret", "chat-tls")},
-         "tls": {("Secret", "cache-certificate"), ("Secret", "acme-key"), ("Secret", "test-certificate")}}
+         "tls": {("PersistentVolumeClaim", "restored"), ("Secret", "cache-certificate"), ("Secret", "acme-key"), ("Secret", "test-certificate")}}
 PORTS = {"gateway": 8080, "worker": 8081, "cache-node": 8082}
 
 every_case = pytest.mark.parametrize("case", chart.CASES)
@@ -95,6 +95,9 @@ def test_everything_that_is_referred_to_exists(case):
     there = {(o["kind"], o["metadata"]["name"]) for o in objects} | GIVEN[case] | {("ServiceAccount", "default")}
     there |= {("Secret", o["spec"]["secretName"]) for o in objects.kind("Certificate")}
     needed = {reference for _, pod in objects.pods() for reference in references(pod)}
+    for _, pod in objects.pods():
+        names = [s["name"] for s in pod["spec"].get("imagePullSecrets", [])]
+        assert len(set(names)) == len(names), "server-side apply refuses two of one name"
     needed |= {("Secret", tls["secretName"]) for o in objects.kind("Ingress") for tls in o["spec"].get("tls", [])}
     assert needed <= there
     assert GIVEN[case] <= needed, "the matrix gives something that nobody uses"

@@ -38,7 +38,7 @@ serviceAccountName: {{ include "lckv.serviceAccountName" . }}
 automountServiceAccountToken: false
 # Kubernetes' variables for Services begin with the release's name, and a service reads those that begin with LCKV_.
 enableServiceLinks: false
-{{- with concat (default list .root.Values.global.imagePullSecrets) .root.Values.imagePullSecrets }}
+{{- with concat (default list .root.Values.global.imagePullSecrets) (default list .root.Values.imagePullSecrets) | uniq }}
 imagePullSecrets:
   {{- toYaml . | nindent 2 }}
 {{- end }}
