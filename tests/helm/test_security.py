@@ -55,3 +55,12 @@ def test_security_contexts_can_be_changed():
     context = objects.container("worker")["securityContext"]
     assert context["runAsUser"] == 2000 and context["capabilities"] == {"drop": ["ALL"]}
     assert objects.pod("gateway")["spec"]["securityContext"]["fsGroup"] == 10001
+
+
+def test_a_cluster_may_choose_the_users():
+    """As OpenShift does: null takes the chart's choice away. The test pod does as the gateways do."""
+    free = {"runAsUser": None, "runAsGroup": None, "fsGroup": None}
+    objects = chart.render("default", {"gateway": {"podSecurityContext": free}})
+    (test,) = objects.kind("Pod")
+    for spec in (objects.pod("gateway")["spec"], test["spec"]):
+        assert not any(spec["securityContext"][key] for key in free) and spec["securityContext"]["runAsNonRoot"] is True

@@ -43,8 +43,7 @@ imagePullSecrets:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 securityContext:
-  {{- $context := dict "runAsNonRoot" true "runAsUser" 10001 "runAsGroup" 10001 "fsGroup" 10001 "fsGroupChangePolicy" "OnRootMismatch" "seccompProfile" (dict "type" "RuntimeDefault") }}
-  {{- mergeOverwrite $context (deepCopy (default dict .values.podSecurityContext)) | toYaml | nindent 2 }}
+  {{- include "lckv.podSecurity" .values | nindent 2 }}
 # Service names have more dots than this, so they are looked up as they are, not under every search domain first.
 dnsConfig:
   options:
@@ -79,6 +78,11 @@ topologySpreadConstraints:
       matchLabels:
         {{- include "lckv.selectorLabels" . | nindent 8 }}
   {{- end }}
+{{- end -}}
+
+{{- define "lckv.podSecurity" -}}
+{{- $context := dict "runAsNonRoot" true "runAsUser" 10001 "runAsGroup" 10001 "fsGroup" 10001 "fsGroupChangePolicy" "OnRootMismatch" "seccompProfile" (dict "type" "RuntimeDefault") -}}
+{{- mergeOverwrite $context (deepCopy (default dict .podSecurityContext)) | toYaml -}}
 {{- end -}}
 
 {{- define "lckv.containerSecurity" -}}
