@@ -252,6 +252,12 @@ def test_notes_tell_what_a_guarded_gateway_wants(model):
     assert f"--tls --tls-ca CA_FILE --tls-name chat-lckv-gateway.serving.svc.cluster.local {turn}" in text
 
 
+def test_notes_warn_of_an_autoscaler_that_may_leave_one_worker():
+    scaler = ("--set", "worker.replicas=4,worker.autoscaling.type=hpa,worker.autoscaling.minReplicas=")
+    assert "one worker only" in notes("default", scaler[0], scaler[1] + "1")
+    assert "one worker only" not in notes("default", scaler[0], scaler[1] + "2")
+
+
 def test_notes_warn_of_workers_that_drain_too_early():
     warning = "worker.preStopSeconds ({}) is not longer than the cache node may take to end ({} s)"
     assert "worker.preStopSeconds" not in notes("default")
