@@ -21,6 +21,7 @@ WRONG = [
     ({"gateway": {"autoscaling": {"enabled": True, "minReplicas": 5, "maxReplicas": 2}}}, "minReplicas"),
     ({"gateway": {"tls": {"enabled": True}}}, "gateway.tls.existingSecret"),
     ({"gateway": {"maxSurge": 0}}, "maxSurge"),
+    ({"gateway": {"maxSurge": "0%"}}, "maxSurge"),
     ({"gateway": {"preStopSeconds": -1}}, "preStopSeconds"),
     ({"gateway": {"extraArgs": ["listen=0.0.0.0:1"]}}, "extraArgs"),
     ({"fullnameOverride": "a.b"}, "fullnameOverride"),
@@ -91,6 +92,11 @@ def test_a_release_that_services_cannot_be_named_after_is_refused(release):
     with pytest.raises(chart.HelmError, match="fullnameOverride"):
         chart.render("default", release=release)
     chart.render("default", {"fullnameOverride": "chat"}, release=release)
+
+
+def test_gateways_may_be_replaced_by_a_share():
+    strategy = chart.render("default", {"gateway": {"maxSurge": "25%"}}).workload("gateway")["spec"]["strategy"]
+    assert strategy["rollingUpdate"] == {"maxSurge": "25%", "maxUnavailable": 0}
 
 
 @pytest.mark.parametrize("part", ["gateway", "worker", "cacheNode"])
