@@ -47,7 +47,7 @@ def test_the_schema_has_every_flag(component):
 
 
 # What none of the cases has: the matrix of the other tests, and its values on top.
-CASES = {case: (case, None) for case in chart.CASES} | {"plain": ("tls", {"gateway": {"tls": {"enabled": False}}})}
+CASES = {case: (case, None) for case in chart.CASES} | {"plain": ("tls", {"gateway": {"tls": {"enabled": False, "requireClientCertificate": False}}})}
 
 
 def render(case):

@@ -176,5 +176,5 @@ def test_secrets_are_mounted_where_the_configuration_says():
     assert yaml.safe_load(base64.b64decode(keys["api-keys.yaml"])) == [
         {"tenant": "acme", "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"}]
     assert gateway["api-keys"] == "/etc/lckv/api-keys/api-keys.yaml"
-    plain = chart.render("tls", {"gateway": {"tls": {"enabled": False}}}).config("gateway")
+    plain = chart.render("tls", {"gateway": {"tls": {"enabled": False, "requireClientCertificate": False}}}).config("gateway")
     assert plain["public-plain"] is True and "public-tls-cert" not in plain

@@ -20,6 +20,7 @@ WRONG = [
     ({"gateway": {"service": {"port": 70000}}}, "port"),
     ({"gateway": {"autoscaling": {"enabled": True, "minReplicas": 5, "maxReplicas": 2}}}, "minReplicas"),
     ({"gateway": {"tls": {"enabled": True}}}, "gateway.tls.existingSecret"),
+    ({"gateway": {"tls": {"requireClientCertificate": True}}}, "requireClientCertificate"),
     ({"gateway": {"maxSurge": 0}}, "maxSurge"),
     ({"gateway": {"maxSurge": "0%"}}, "maxSurge"),
     ({"gateway": {"preStopSeconds": -1}}, "preStopSeconds"),
