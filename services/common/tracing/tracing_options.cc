@@ -109,6 +109,26 @@ absl::Status ReadResource(const Reader& reader, absl::string_view service, NameV
   return absl::OkStatus();
 }
 
+// gRPC ends the process at a call whose headers are not legal.
+absl::Status CheckHeaders(const NameValues& headers) {
+  int index = 0;
+  for (const auto& [name, value] : headers) {
+    ++index;
+    const bool legal_name = std::all_of(name.begin(), name.end(), [](char c) {
+      return absl::ascii_isalnum(c) || c == '-' || c == '_' || c == '.';
+    });
+    if (!legal_name) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("header ", index, ": want a name of letters, digits and -_."));
+    }
+    if (!std::all_of(value.begin(), value.end(), absl::ascii_isprint)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("header ", index, ": want a value of printable ASCII"));
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::Status ReadTarget(const Reader& reader, TracingOptions* options) {
   const char* name = nullptr;
   const std::string url =
@@ -127,6 +147,7 @@ absl::Status ReadTarget(const Reader& reader, TracingOptions* options) {
   const absl::StatusOr<NameValues> headers = ParseNameValues(
       reader.TracesText("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS", &name));
   LCKV_RETURN_IF_ERROR(Annotate(headers.status(), name));
+  LCKV_RETURN_IF_ERROR(Annotate(CheckHeaders(*headers), name));
   options->headers = *headers;
   options->target = *target;
   return absl::OkStatus();
@@ -168,8 +189,10 @@ absl::StatusOr<TracingOptions> TracingFromEnvironment(absl::string_view service,
 
 absl::StatusOr<OtlpTarget> ParseOtlpEndpoint(absl::string_view url) {
   const auto wrong = [url] {
+    // What stands before an @ may be a password.
+    const absl::string_view shown = absl::StrContains(url, '@') ? "with an @" : url;
     return absl::InvalidArgumentError(
-        absl::StrCat("\"", url, "\": want http://host:port or https://host:port"));
+        absl::StrCat("\"", shown, "\": want http://host:port or https://host:port"));
   };
   OtlpTarget target;
   absl::string_view rest = url;

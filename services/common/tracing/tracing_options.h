@@ -52,7 +52,8 @@ Environment ProcessEnvironment();
 
 // The options by OpenTelemetry's standard variables, listed in docs/tracing.md; an empty variable
 // is one that is not set. Off unless an endpoint is given. `service`: service.name where no
-// variable says it. INVALID_ARGUMENT names the variable, and never shows a header's value.
+// variable says it. INVALID_ARGUMENT names the variable, and shows neither a header's value nor a
+// user's password in an endpoint.
 absl::StatusOr<TracingOptions> TracingFromEnvironment(absl::string_view service,
                                                       const Environment& environment);
 
