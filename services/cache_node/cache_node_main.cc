@@ -5,6 +5,7 @@
 #include "services/common/config.h"
 #include "services/common/flags.h"
 #include "services/common/tls_setup.h"
+#include "services/common/tracing/tracing_options.h"
 
 namespace lckv {
 namespace {
@@ -54,16 +55,13 @@ int RunCacheNode(int argc, char** argv) {
   CLI::App app("Keeps every session of lckv and its KV pages.", "cache-node");
   AddFlags(app, &options);
   SetLogService("cache-node");
-  const auto check = [&options] { return TlsProblems(options.tls); };
+  const auto check = [&options] {
+    std::vector<ConfigProblem> problems = TlsProblems(options.tls);
+    ReadTracing("lckv-cache-node", &options.tracing, &problems);
+    return problems;
+  };
   if (const auto exit_status = ReadConfig(app, argc, argv, check)) return *exit_status;
   SetLogLevel(options.log_level);
-  const absl::StatusOr<TracingOptions> tracing =
-      TracingFromEnvironment("lckv-cache-node", ProcessEnvironment());
-  if (!tracing.ok()) {
-    LogError("cannot start", {{"status", tracing.status().ToString()}});
-    return 1;
-  }
-  options.tracing = *tracing;
   absl::StatusOr<std::unique_ptr<CacheNode>> node = CacheNode::Start(options);
   if (!node.ok()) {
     LogError("cannot start", {{"status", node.status().ToString()}});

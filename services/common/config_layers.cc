@@ -192,6 +192,7 @@ void ConfigLayers::CheckRequirements() {
 }
 
 void ConfigLayers::AddKeyError(const std::string& key, const std::string& message) {
+  if (key.empty()) return AddError({"environment", message});
   const Setting* setting = Find(key);
   // A file's source does not name the key.
   const bool named = setting != nullptr && (absl::StartsWith(setting->source, "flag ") ||

@@ -39,7 +39,7 @@ class ConfigLayers {
   void ApplyFlags(const std::map<std::string, std::vector<std::string>>& flags);
   // Once all are applied: required keys that are missing, and keys that need or exclude others.
   void CheckRequirements();
-  // An error of `key`, with the key's source where it has one.
+  // An error of `key`, with the key's source where it has one. No key: of the environment.
   void AddKeyError(const std::string& key, const std::string& message);
   void AddError(ConfigError error) { errors_.push_back(std::move(error)); }
 

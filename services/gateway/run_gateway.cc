@@ -9,6 +9,7 @@
 #include "services/common/flags.h"
 #include "services/common/server_runner.h"
 #include "services/common/tls_setup.h"
+#include "services/common/tracing/tracing_options.h"
 #include "services/gateway/gateway.h"
 
 namespace lckv::gateway {
@@ -98,18 +99,13 @@ int RunGateway(int argc, char** argv) {
                "gateway");
   AddFlags(app, &options);
   SetLogService("gateway");
-  if (const auto exit_status =
-          ReadConfig(app, argc, argv, [&options] { return CheckTogether(options); })) {
-    return *exit_status;
-  }
+  const auto check = [&options] {
+    std::vector<ConfigProblem> problems = CheckTogether(options);
+    ReadTracing("lckv-gateway", &options.tracing, &problems);
+    return problems;
+  };
+  if (const auto exit_status = ReadConfig(app, argc, argv, check)) return *exit_status;
   SetLogLevel(options.log_level);
-  const absl::StatusOr<TracingOptions> tracing =
-      TracingFromEnvironment("lckv-gateway", ProcessEnvironment());
-  if (!tracing.ok()) {
-    LogError("cannot start", {{"status", tracing.status().ToString()}});
-    return 1;
-  }
-  options.tracing = *tracing;
   absl::StatusOr<std::unique_ptr<Gateway>> gateway = Gateway::Start(options);
   if (!gateway.ok()) {
     LogError("cannot start", {{"status", gateway.status().ToString()}});

@@ -10,6 +10,7 @@
 #include "services/common/flags.h"
 #include "services/common/server_runner.h"
 #include "services/common/tls_setup.h"
+#include "services/common/tracing/tracing_options.h"
 #include "services/worker/device_flags.h"
 #include "services/worker/worker.h"
 
@@ -134,18 +135,13 @@ int RunWorker(int argc, char** argv) {
   CLI::App app("Runs a model for lckv and keeps its sessions.", "worker");
   AddFlags(app, &options);
   SetLogService("worker");
-  if (const auto exit_status =
-          ReadConfig(app, argc, argv, [&options] { return CheckTogether(options); })) {
-    return *exit_status;
-  }
+  const auto check = [&options] {
+    std::vector<ConfigProblem> problems = CheckTogether(options);
+    ReadTracing("lckv-worker", &options.tracing, &problems);
+    return problems;
+  };
+  if (const auto exit_status = ReadConfig(app, argc, argv, check)) return *exit_status;
   SetLogLevel(options.log_level);
-  const absl::StatusOr<TracingOptions> tracing =
-      TracingFromEnvironment("lckv-worker", ProcessEnvironment());
-  if (!tracing.ok()) {
-    LogError("cannot start", {{"status", tracing.status().ToString()}});
-    return 1;
-  }
-  options.tracing = *tracing;
   absl::StatusOr<std::unique_ptr<Worker>> worker = Worker::Start(options);
   if (!worker.ok()) {
     LogError("cannot start", {{"status", worker.status().ToString()}});

@@ -164,11 +164,13 @@ def test_a_receiver_that_does_not_answer_disturbs_nobody(tmp_path, kind):
             assert time.monotonic() - began < 45, "each flush is bounded"
 
 
+@pytest.mark.parametrize("more", [[], ["--check-config"]], ids=["at start", "by --check-config"])
 @pytest.mark.parametrize("service", ["cache-node", "worker", "gateway"])
-def test_a_wrong_endpoint_is_refused(service):
+def test_a_wrong_endpoint_is_refused(service, more):
     flags = {"cache-node": [], "worker": ["--random-weights", MODEL, "--cache-node", "127.0.0.1:1"],
              "gateway": ["--cache-node", "127.0.0.1:1", "--worker", "127.0.0.1:1"]}[service]
-    result = subprocess.run([BINARY, service, *flags], capture_output=True, text=True, timeout=60, check=False,
+    result = subprocess.run([BINARY, service, *flags, *more], capture_output=True, text=True, timeout=60, check=False,
                             env=environment({"OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4317"}))
     assert result.returncode == 1
-    assert "OTEL_EXPORTER_OTLP_ENDPOINT" in result.stderr and "http://host:port" in result.stderr
+    assert result.stderr == (f"lckv {service}: environment: OTEL_EXPORTER_OTLP_ENDPOINT: \"collector:4317\": "
+                             "want http://host:port or https://host:port\n")

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
+#include <utility>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
@@ -12,6 +13,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "base/status_macros.h"
+#include "services/common/config.h"
 #include "services/common/ids.h"
 
 namespace lckv {
@@ -160,13 +162,6 @@ std::string OtlpTarget::Address() const {
                                       : absl::StrCat(host, ":", port);
 }
 
-Environment ProcessEnvironment() {
-  return [](const char* name) -> std::optional<std::string> {
-    const char* value = std::getenv(name);
-    return value == nullptr ? std::nullopt : std::make_optional<std::string>(value);
-  };
-}
-
 absl::StatusOr<TracingOptions> TracingFromEnvironment(absl::string_view service,
                                                       const Environment& environment) {
   const Reader reader(environment);
@@ -185,6 +180,20 @@ absl::StatusOr<TracingOptions> TracingFromEnvironment(absl::string_view service,
   LCKV_RETURN_IF_ERROR(ReadResource(reader, service, &options.resource));
   LCKV_RETURN_IF_ERROR(ReadExport(reader, &options.exporting));
   return options;
+}
+
+void ReadTracing(absl::string_view service, TracingOptions* options,
+                 std::vector<ConfigProblem>* problems) {
+  absl::StatusOr<TracingOptions> read =
+      TracingFromEnvironment(service, [](const char* name) -> std::optional<std::string> {
+        const char* value = std::getenv(name);
+        return value == nullptr ? std::nullopt : std::make_optional<std::string>(value);
+      });
+  if (read.ok()) {
+    *options = *std::move(read);
+  } else {
+    problems->push_back({"", std::string(read.status().message())});
+  }
 }
 
 absl::StatusOr<OtlpTarget> ParseOtlpEndpoint(absl::string_view url) {

@@ -14,6 +14,8 @@
 
 namespace lckv {
 
+struct ConfigProblem;
+
 // Where spans go. Larger queue: longer outages of the receiver lose nothing, for about 1 KiB a
 // span. Larger batches and delays: fewer calls, more that is lost when the process dies.
 struct ExportOptions {
@@ -48,7 +50,6 @@ struct TracingOptions {
 
 // The value of an environment variable; nothing when it is not set.
 using Environment = std::function<std::optional<std::string>(const char* name)>;
-Environment ProcessEnvironment();
 
 // The options by OpenTelemetry's standard variables, listed in docs/tracing.md; an empty variable
 // is one that is not set. Off unless an endpoint is given. `service`: service.name where no
@@ -56,6 +57,11 @@ Environment ProcessEnvironment();
 // user's password in an endpoint.
 absl::StatusOr<TracingOptions> TracingFromEnvironment(absl::string_view service,
                                                       const Environment& environment);
+
+// The same with this process's environment, for a check of ReadConfig: sets `options`, or adds what
+// is wrong to `problems`.
+void ReadTracing(absl::string_view service, TracingOptions* options,
+                 std::vector<ConfigProblem>* problems);
 
 // "http://host:port" or "https://host:port"; without a port 4317. INVALID_ARGUMENT.
 absl::StatusOr<OtlpTarget> ParseOtlpEndpoint(absl::string_view url);

@@ -248,11 +248,15 @@ TEST_F(ConfigTest, CheckEndsWithAStatus) {
   EXPECT_EQ(Read({"--check-config", "--peer", "p:1"}, "threads: 3\n"), 0);
   EXPECT_THAT(out_, StrEq("tester: the configuration is valid, 2 keys are set\n"));
   EXPECT_EQ(Read({"--check-config"}), 1);
-  problems_ = {{"threads", "too few"}, {"model", "does not fit"}, {"color", "is ugly"}};
+  problems_ = {{"threads", "too few"},
+               {"model", "does not fit"},
+               {"color", "is ugly"},
+               {"", "OTHERS_VARIABLE: is odd"}};
   EXPECT_EQ(Read({"--check-config", "--peer", "p:1", "--color", "red"}, "threads: 3\n"), 1);
   EXPECT_THAT(errors_,
               AllOf(HasSubstr(path_ + ":1: threads: too few\n"),
-                    HasSubstr("--model: does not fit\n"), HasSubstr("flag --color: is ugly\n")));
+                    HasSubstr("--model: does not fit\n"), HasSubstr("flag --color: is ugly\n"),
+                    HasSubstr("lckv tester: environment: OTHERS_VARIABLE: is odd\n")));
 }
 
 TEST_F(ConfigTest, PrintsWhatIsInEffectAndWhereItIsFrom) {

@@ -2,10 +2,12 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <stdlib.h>
 
 #include <map>
 #include <string>
 
+#include "services/common/config.h"
 #include "tests/testing/status_matchers.h"
 
 namespace lckv {
@@ -15,6 +17,7 @@ using ::testing::AllOf;
 using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 using ::testing::Not;
 using ::testing::Pair;
 using testing::StatusIs;
@@ -158,6 +161,23 @@ TEST(TracingFromEnvironmentTest, HeadersThatCannotBeSent) {
         << headers;
   }
   EXPECT_OK(Read(On({{"OTEL_EXPORTER_OTLP_HEADERS", "X-Api_Key.2=%20~"}})));
+}
+
+TEST(TracingFromEnvironmentTest, OfThisProcess) {
+  const char* const name = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
+  setenv(name, "https://collector:1", 1);
+  TracingOptions options;
+  std::vector<ConfigProblem> problems;
+  ReadTracing("lckv-test", &options, &problems);
+  EXPECT_THAT(problems, IsEmpty());
+  ASSERT_TRUE(options.target.has_value());
+  EXPECT_EQ(options.target->Address(), "collector:1");
+  setenv(name, "collector", 1);
+  ReadTracing("lckv-test", &options, &problems);
+  unsetenv(name);
+  ASSERT_EQ(problems.size(), 1u);
+  EXPECT_EQ(problems[0].key, "");
+  EXPECT_THAT(problems[0].message, HasSubstr(name));
 }
 
 TEST(TracingFromEnvironmentTest, SecretsAreNotInErrors) {
