@@ -45,6 +45,9 @@ inline constexpr double kInterTokenBuckets[] = {0.001, 0.0025, 0.005, 0.0075, 0.
 inline constexpr double kDurationBuckets[] = {0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5,
                                               1,     2,     5,     10,   20,   50,   100, 200, 600};
 
+// What came of reading a file again because it changed.
+inline constexpr absl::string_view kLoadOutcomes[] = {"ok", "failed"};
+
 // The names of status codes, as absl::StatusCodeToString writes them.
 inline constexpr absl::string_view kStatusCodeNames[] = {"OK",
                                                          "CANCELLED",

@@ -6,7 +6,6 @@ namespace lckv {
 namespace {
 
 constexpr absl::string_view kUses[] = {"components", "public"};
-constexpr absl::string_view kOutcomes[] = {"ok", "failed"};
 
 constexpr MetricDescriptor kTable[] = {
     {.name = "lckv_tls_certificate_expiry_timestamp_seconds",
@@ -22,7 +21,7 @@ constexpr MetricDescriptor kTable[] = {
      .help = "Certificates that were read because their files changed.",
      .when_bad = "failed grows: the new files are broken or do not belong together; the service "
                  "goes on with those it has. Its log says what is wrong.",
-     .labels = {{{"use", kUses}, {"outcome", kOutcomes}}}},
+     .labels = {{{"use", kUses}, {"outcome", kLoadOutcomes}}}},
 };
 
 }  // namespace

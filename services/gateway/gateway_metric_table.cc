@@ -7,7 +7,6 @@ constexpr absl::string_view kMethods[] = {
     "Generate",     "Chat",     "OpenSession", "GetSession", "ListSessions", "TouchSession",
     "CloseSession", "Tokenize", "Detokenize",  "ListModels", "other"};
 constexpr absl::string_view kRejectReasons[] = {"QUEUE_FULL", "DRAINING", "other"};
-constexpr absl::string_view kLoadOutcomes[] = {"ok", "failed"};
 constexpr absl::string_view kWorkerStateNames[] = {"dead", "suspect", "starting", "ready",
                                                    "draining"};
 
