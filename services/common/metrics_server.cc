@@ -54,14 +54,18 @@ class ProbeHandler final : public CivetHandler {
     probe_ = std::move(probe);
   }
   bool handleGet(CivetServer*, mg_connection* connection) override {
-    MutexLock lock(mu_);
-    const bool yes = probe_ && probe_();
+    const bool yes = Ask();
     Answer(connection, yes ? "200 OK" : "503 Service Unavailable", "text/plain",
            yes ? "ok\n" : "not ready\n");
     return true;
   }
 
  private:
+  bool Ask() {
+    MutexLock lock(mu_);
+    return probe_ && probe_();
+  }
+
   Mutex mu_;
   std::function<bool()> probe_ ABSL_GUARDED_BY(mu_);
 };

@@ -14,7 +14,7 @@ namespace lckv {
 // /metrics: in the OpenMetrics format to those who accept it, else in Prometheus' older one. For
 // those who cannot speak the service's own protocol (the kubelet's gRPC probes know no TLS) GET
 // /livez: 200, and /readyz: 200 while the service admits work, else 503. Two
-// threads. Stops in its destructor.
+// threads, and five seconds for a request. Stops in its destructor.
 class MetricsServer {
  public:
   // `listen` is "address:port" with a numeric address; port 0 takes a free one. `registry` must
