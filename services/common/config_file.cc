@@ -207,6 +207,7 @@ absl::StatusOr<std::string> ReadConfigFile(const std::string& path) {
   if (!file) return absl::ErrnoToStatus(errno == 0 ? ENOENT : errno, "cannot be opened");
   std::string text(kMaxConfigFileBytes + 1, '\0');
   file.read(text.data(), static_cast<std::streamsize>(text.size()));
+  if (file.bad()) return absl::ErrnoToStatus(errno == 0 ? EIO : errno, "cannot be read");
   text.resize(static_cast<size_t>(file.gcount()));
   if (text.size() > kMaxConfigFileBytes) {
     return absl::ResourceExhaustedError(

@@ -35,7 +35,7 @@ struct ConfigFile {
 inline constexpr size_t kMaxConfigFileBytes = 1 << 20;
 
 // The file's text. NOT_FOUND, PERMISSION_DENIED, INVALID_ARGUMENT (a folder), RESOURCE_EXHAUSTED
-// (over kMaxConfigFileBytes).
+// (over kMaxConfigFileBytes), or what absl::ErrnoToStatus makes of a read that fails.
 absl::StatusOr<std::string> ReadConfigFile(const std::string& path);
 
 // What is wrong in `text` is reported with "`name`:line": bytes that are not text, what is not

@@ -13,7 +13,8 @@ void AddDurationFlag(CLI::App& app, const std::string& name, absl::Duration* val
   app.add_option_function<std::string>(
          name,
          [name, value](const std::string& text) {
-           if (!absl::ParseDuration(text, value) || *value <= absl::ZeroDuration()) {
+           if (!absl::ParseDuration(text, value) || *value <= absl::ZeroDuration() ||
+               *value == absl::InfiniteDuration()) {
              throw CLI::ValidationError(name, "want a positive duration such as 250ms, 30s, 10m");
            }
          },

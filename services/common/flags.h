@@ -15,7 +15,7 @@
 
 namespace lckv {
 
-// A positive duration such as 250ms, 30s or 10m.
+// A positive, finite duration such as 250ms, 30s or 10m.
 void AddDurationFlag(CLI::App& app, const std::string& name, absl::Duration* value,
                      const std::string& help);
 

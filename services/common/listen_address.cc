@@ -1,5 +1,8 @@
 #include "services/common/listen_address.h"
 
+#include <algorithm>
+
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -18,8 +21,11 @@ absl::StatusOr<ListenAddress> ParseListenAddress(absl::string_view text) {
     return absl::InvalidArgumentError(
         absl::StrCat("address '", text, "': a v6 address is written [address]:port"));
   }
+  const absl::string_view digits = text.substr(colon + 1);
   uint32_t port = 0;
-  if (!absl::SimpleAtoi(text.substr(colon + 1), &port) || port > 65535) {
+  // SimpleAtoi takes spaces and a sign.
+  if (!std::all_of(digits.begin(), digits.end(), absl::ascii_isdigit) ||
+      !absl::SimpleAtoi(digits, &port) || port > 65535) {
     return absl::InvalidArgumentError(absl::StrCat("address '", text, "': bad port"));
   }
   return ListenAddress{std::string(host), static_cast<uint16_t>(port)};

@@ -188,6 +188,9 @@ TEST(ConfigFileTest, ReadsFilesUpToALimit) {
   EXPECT_THAT(ReadConfigFile(::testing::TempDir()),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("folder")));
   EXPECT_THAT(ReadConfigFile("/dev/zero"), StatusIs(absl::StatusCode::kResourceExhausted));
+  // Opens, but does not read: nobody's memory is at 0.
+  EXPECT_THAT(ReadConfigFile("/proc/self/mem"),
+              StatusIs(absl::StatusCode::kUnknown, HasSubstr("cannot be read")));
 }
 
 }  // namespace

@@ -189,6 +189,13 @@ TEST_F(ConfigTest, WrongValuesAreFoundInEveryLayer) {
                              HasSubstr(":1: threads: Value 0 not in range 1 to 64")));
 }
 
+TEST_F(ConfigTest, DurationsArePositiveAndEnd) {
+  for (const char* text : {"0s", "-1s", "inf", "1e300h", "10", ""}) {
+    EXPECT_EQ(Read({"--peer", "p:1", "--grace", text}), 1) << text;
+    EXPECT_THAT(errors_, HasSubstr("want a positive duration")) << text;
+  }
+}
+
 TEST_F(ConfigTest, FlagsThatCannotBeRead) {
   const struct {
     std::vector<std::string> flags;

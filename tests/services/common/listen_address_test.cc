@@ -19,8 +19,9 @@ TEST(ListenAddressTest, ReadsHostAndPort) {
 }
 
 TEST(ListenAddressTest, RefusesEverythingElse) {
-  for (const char* text : {"", "host", ":80", "host:", "host:x", "host:65536", "host:-1", "::1:80",
-                           "[]:80", "[host]:80", "[::1:80"}) {
+  for (const char* text :
+       {"", "host", ":80", "host:", "host:x", "host:65536", "host:-1", "host:+80", "host: 80",
+        "host:80 ", "::1:80", "[]:80", "[host]:80", "[::1:80"}) {
     EXPECT_THAT(ParseListenAddress(text), StatusIs(absl::StatusCode::kInvalidArgument)) << text;
   }
 }
