@@ -13,8 +13,9 @@ namespace lckv {
 
 // The control plane of a cache node, as a worker sees it. Thread-safe; calls block until done or
 // `deadline` (never call from a gRPC callback or the step loop). Statuses are those of cache.proto,
-// with base/error_info.h details; an unreachable node is UNAVAILABLE with reason
-// CACHE_NODE_UNAVAILABLE. Nothing is retried here: callers know what is safe to repeat.
+// with base/error_info.h details; a node that is unreachable, or stops before it answers, is
+// UNAVAILABLE with reason CACHE_NODE_UNAVAILABLE. Nothing is retried here: callers know what is
+// safe to repeat.
 class CacheClient {
  public:
   virtual ~CacheClient() = default;

@@ -5,6 +5,7 @@
 
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "base/error_info.h"
 #include "base/status_macros.h"
 #include "cache/transport/grpc_page_transport.h"
@@ -16,8 +17,12 @@ namespace lckv {
 namespace {
 
 // gRPC itself says UNAVAILABLE when there is no connection; the node's own UNAVAILABLE has no
-// reason either. Callers treat both alike.
+// reason either. A node that stops ends its calls with CANCELLED; this client cancels none itself
+// whose status it returns. Callers treat all three alike.
 absl::Status WithReason(absl::Status status) {
+  if (absl::IsCancelled(status)) {
+    status = absl::UnavailableError(absl::StrCat("the node ended the call: ", status.message()));
+  }
   if (!absl::IsUnavailable(status) || !ErrorReason(status).empty()) return status;
   return WithErrorInfo(std::move(status), {kReasonCacheUnavailable, {}});
 }

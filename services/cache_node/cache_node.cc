@@ -64,6 +64,7 @@ absl::StatusOr<std::unique_ptr<CacheNode>> CacheNode::Start(const CacheNodeOptio
   server.max_concurrent_streams =
       2 * (options.max_page_streams + static_cast<int>(options.max_waiting_calls));
   server.reflection = options.reflection;
+  server.linger = options.grace;  // nobody holds a call open here without sending or reading
   server.credentials = ServerCredentialsFor(node->tls_.get(), {kGatewayRole, kWorkerRole});
   LCKV_ASSIGN_OR_RETURN(
       node->server_,

@@ -37,7 +37,7 @@ struct CacheNodeOptions {
   int max_page_streams = 256;
   TracingOptions tracing;
   absl::Duration handle_ttl = absl::Seconds(30);  // unused reservations and read leases
-  absl::Duration grace = absl::Seconds(10);       // for open streams at shutdown
+  absl::Duration grace = absl::Seconds(10);       // for open calls at shutdown
   TlsFiles tls;                                   // of this component; empty: plain text
   bool reflection = false;
   LogLevel log_level = LogLevel::kInfo;

@@ -42,7 +42,7 @@ void AddFlags(CLI::App& app, CacheNodeOptions* options) {
       ->capture_default_str();
   AddDurationFlag(app, "--handle-ttl", &options->handle_ttl,
                   "life of reservations and read leases that nobody uses");
-  AddDurationFlag(app, "--grace", &options->grace, "time for open streams at shutdown");
+  AddDurationFlag(app, "--grace", &options->grace, "time for open calls at shutdown");
   app.add_flag("--reflection", options->reflection, "serve gRPC reflection");
   AddLogLevelFlag(app, &options->log_level);
 }
@@ -68,7 +68,7 @@ int RunCacheNode(int argc, char** argv) {
     return 1;
   }
   LogInfo("recovered", {{"sessions", (*node)->core().Stats().sessions}});
-  // Calls in progress end by themselves; streams have the server's linger.
+  // Calls in progress end by themselves, in the time of the server's linger.
   ServeUntilStopped("cache-node", (*node)->server(), (*node)->metrics_server(), options.grace,
                     [](absl::Time) {});
   return 0;

@@ -1,11 +1,12 @@
 #include "services/cache_node/cache_node.h"
 
-#include <grpcpp/create_channel.h>
+#include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "base/error_info.h"
 #include "rpc/channel.h"
 #include "rpc/status_conversion.h"
@@ -125,6 +126,35 @@ TEST_F(CacheNodeTest, AnUnreachableNodeHasItsReason) {
   std::string page(10, 'x');
   const absl::Status write =
       client_->transport().Write(1, {{0, {0, 0, 0, 10}, page.data()}}, Deadline());
+  EXPECT_EQ(ErrorReason(write), kReasonCacheUnavailable);
+}
+
+// What a node that stops says of a call it cannot finish: the commit may have happened.
+TEST(GrpcCacheClientTest, ACallThatTheNodeEndsIsUnanswered) {
+  class Node final : public v1::Cache::Service {
+    grpc::Status Commit(grpc::ServerContext*, const v1::CommitRequest*,
+                        v1::CommitResponse*) override {
+      return grpc::Status::CANCELLED;
+    }
+    grpc::Status WritePages(grpc::ServerContext*, grpc::ServerReader<v1::WritePagesRequest>*,
+                            v1::WritePagesResponse*) override {
+      return grpc::Status::CANCELLED;
+    }
+  } node;
+  grpc::ServerBuilder builder;
+  int port = 0;
+  builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
+  builder.RegisterService(&node);
+  const auto server = builder.BuildAndStart();
+  const auto client = MakeGrpcCacheClient({absl::StrCat("127.0.0.1:", port)});
+  const absl::Time deadline = absl::Now() + absl::Minutes(1);
+  const absl::Status commit = client->Commit({}, deadline).status();
+  EXPECT_THAT(commit, StatusIs(absl::StatusCode::kUnavailable));
+  EXPECT_EQ(ErrorReason(commit), kReasonCacheUnavailable);
+  std::string page(10, 'x');
+  const absl::Status write =
+      client->transport().Write(1, {{0, {0, 0, 0, 10}, page.data()}}, deadline);
+  EXPECT_THAT(write, StatusIs(absl::StatusCode::kUnavailable));
   EXPECT_EQ(ErrorReason(write), kReasonCacheUnavailable);
 }
 

@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "cache/transport/grpc_page_transport.h"
@@ -24,6 +25,7 @@ class PageStreamsTest : public CacheNodeFixture {
  protected:
   void SetUp() override {
     options_.max_page_streams = 4;
+    options_.grace = absl::Minutes(1);
     CacheNodeFixture::SetUp();
     stub_ = v1::Cache::NewStub(MakeChannel(node_->server().address()));
   }
@@ -201,6 +203,20 @@ TEST_F(PageStreamsTest, AStoppingNodeEndsOpenStreams) {
   ASSERT_TRUE(stream->writer->Write(Chunk(id, 0, 0, 10)));
   node_->server().Stop(absl::ZeroDuration(), [](absl::Time) {});
   EXPECT_FALSE(FromGrpcStatus(stream->writer->Finish()).ok());
+}
+
+// Longer than a server lingers by default: --grace counts.
+TEST_F(PageStreamsTest, AStoppingNodeLetsOpenStreamsFinish) {
+  const uint64_t id = Reserve(1);
+  const auto stream = OpenWrite();
+  ASSERT_TRUE(stream->writer->Write(Chunk(id, 0, 0, 10)));
+  std::thread stop([this] { node_->server().Stop(absl::Minutes(1), [](absl::Time) {}); });
+  absl::SleepFor(2 * ServerOptions().linger);
+  EXPECT_TRUE(stream->writer->Write(Chunk(0, 0, 10, 10)));
+  EXPECT_TRUE(stream->writer->WritesDone());
+  EXPECT_OK(FromGrpcStatus(stream->writer->Finish()));
+  EXPECT_EQ(stream->response.bytes(), 20u);
+  stop.join();
 }
 
 }  // namespace
