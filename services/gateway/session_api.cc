@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "base/error_info.h"
 #include "base/log.h"
 #include "base/status_macros.h"
@@ -28,9 +29,17 @@ std::unique_ptr<grpc::ClientContext> NextHop(const CallContext& call) {
   return context;
 }
 
-// A cache node that does not answer says nothing itself: its name is put into the error here.
-absl::Status FromCache(const grpc::Status& answer) {
+// A server that stops ends its calls with CANCELLED. Unless the client has cancelled, that is the
+// lack of an answer.
+absl::Status AnswerOf(const CallContext& call, const grpc::Status& answer) {
   absl::Status status = FromGrpcStatus(answer);
+  if (!absl::IsCancelled(status) || call.client->IsCancelled()) return status;
+  return absl::UnavailableError(absl::StrCat("the call was ended: ", status.message()));
+}
+
+// A cache node that does not answer says nothing itself: its name is put into the error here.
+absl::Status FromCache(const CallContext& call, const grpc::Status& answer) {
+  absl::Status status = AnswerOf(call, answer);
   if (!absl::IsUnavailable(status) || !ErrorReason(status).empty()) return status;
   return WithRetryAfter(
       WithErrorInfo(Annotate(status, "cache node"), {kReasonCacheUnavailable, {}}), kRetryAfter);
@@ -53,7 +62,8 @@ absl::Status SessionApi::OpenSession(const CallContext& call, const v1::OpenSess
   *acquire.mutable_encode() = request.encode();
   acquire.set_durability(request.durability());
   v1::AcquireResponse acquired;
-  const absl::Status status = FromCache(cache_->Acquire(NextHop(call).get(), acquire, &acquired));
+  const absl::Status status =
+      FromCache(call, cache_->Acquire(NextHop(call).get(), acquire, &acquired));
   // A worker holds it: so there is such a session.
   if (!status.ok() && ErrorReason(status) != kReasonLeaseHeld) return status;
   if (status.ok()) {
@@ -64,7 +74,7 @@ absl::Status SessionApi::OpenSession(const CallContext& call, const v1::OpenSess
     release.set_epoch(acquired.epoch());
     release.set_read_lease(acquired.read_lease());
     v1::ReleaseResponse released;
-    LCKV_RETURN_IF_ERROR(FromCache(cache_->Release(NextHop(call).get(), release, &released)));
+    LCKV_RETURN_IF_ERROR(FromCache(call, cache_->Release(NextHop(call).get(), release, &released)));
   }
   return Stat(call, acquire.session_id(), info);
 }
@@ -82,7 +92,7 @@ absl::Status SessionApi::ListSessions(const CallContext& call,
   list.set_page_size(request.page_size() == 0 ? kDefaultPageSize : request.page_size());
   list.set_page_token(request.page_token());
   v1::ListResponse listed;
-  LCKV_RETURN_IF_ERROR(FromCache(cache_->List(NextHop(call).get(), list, &listed)));
+  LCKV_RETURN_IF_ERROR(FromCache(call, cache_->List(NextHop(call).get(), list, &listed)));
   for (const v1::StatResponse& stat : listed.sessions()) {
     FillInfo(call, stat, response->add_sessions());
   }
@@ -98,7 +108,7 @@ absl::Status SessionApi::TouchSession(const CallContext& call,
   touch.set_session_id(request.session_id());
   touch.set_prefetch(request.prefetch());
   v1::TouchResponse touched;
-  LCKV_RETURN_IF_ERROR(FromCache(cache_->Touch(NextHop(call).get(), touch, &touched)));
+  LCKV_RETURN_IF_ERROR(FromCache(call, cache_->Touch(NextHop(call).get(), touch, &touched)));
   if (request.prefetch()) Prefetch(call, request.session_id());
   return Stat(call, request.session_id(), info);
 }
@@ -148,7 +158,7 @@ absl::Status SessionApi::CloseSession(const CallContext& call,
   remove.set_tenant(call.tenant);
   remove.set_session_id(request.session_id());
   v1::DeleteResponse removed;
-  return FromCache(cache_->Delete(NextHop(call).get(), remove, &removed));
+  return FromCache(call, cache_->Delete(NextHop(call).get(), remove, &removed));
 }
 
 absl::Status SessionApi::Stat(const CallContext& call, const std::string& session_id,
@@ -157,7 +167,7 @@ absl::Status SessionApi::Stat(const CallContext& call, const std::string& sessio
   request.set_tenant(call.tenant);
   request.set_session_id(session_id);
   v1::StatResponse stat;
-  LCKV_RETURN_IF_ERROR(FromCache(cache_->Stat(NextHop(call).get(), request, &stat)));
+  LCKV_RETURN_IF_ERROR(FromCache(call, cache_->Stat(NextHop(call).get(), request, &stat)));
   FillInfo(call, stat, info);
   return absl::OkStatus();
 }
@@ -201,7 +211,7 @@ absl::Status SessionApi::AskAnyWorker(const CallContext& call,
       status = absl::UnavailableError("the worker is gone");
       continue;
     }
-    status = FromGrpcStatus((stub.get()->*method)(NextHop(call).get(), request, response));
+    status = AnswerOf(call, (stub.get()->*method)(NextHop(call).get(), request, response));
     if (!absl::IsUnavailable(status)) return status;
   }
   return status;

@@ -39,7 +39,7 @@ class FakeCacheNode final : public v1::Cache::Service {
     MutexLock lock(mu_);
     sessions_[session].set_lease_holder(worker);
   }
-  // Stat("hang") answers only when it is cancelled.
+  // Stat("hang") answers only when it is cancelled, Stat("stopping") as a node that stops.
   std::promise<void> hanging;
   std::promise<void> cancelled;
   std::vector<std::string> calls() const {
@@ -96,6 +96,7 @@ class FakeCacheNode final : public v1::Cache::Service {
       cancelled.set_value();
       return grpc::Status::CANCELLED;
     }
+    if (request->session_id() == "stopping") return grpc::Status::CANCELLED;
     MutexLock lock(mu_);
     auto [status, session] = Find(request->session_id());
     if (status.ok()) *response = *session;
@@ -285,6 +286,15 @@ TEST_F(SessionApiTest, SaysWhenTheCacheNodeIsAway) {
   EXPECT_TRUE(GetRetryAfter(status).has_value());
 }
 
+// A server that stops ends its calls with CANCELLED, which the client has not asked for.
+TEST_F(SessionApiTest, SaysWhenTheCacheNodeEndsACall) {
+  StartGateway();
+  v1::SessionInfo info;
+  const absl::Status status = Get("stopping", &info);
+  EXPECT_THAT(status, StatusIs(absl::StatusCode::kUnavailable));
+  EXPECT_EQ(ErrorReason(status), kReasonCacheUnavailable);
+}
+
 TEST_F(SessionApiTest, AClientsCancelReachesTheCacheNode) {
   StartGateway();
   v1::GetSessionRequest request;
@@ -320,11 +330,13 @@ TEST_F(SessionApiTest, TokenizersAndModelsComeFromAnyReadyWorker) {
 
 TEST_F(SessionApiTest, AsksAnotherWorkerWhenOneDoesNotAnswer) {
   StartGateway();
-  a_->SetUnaryStatus(grpc::Status(grpc::StatusCode::UNAVAILABLE, "reset"));
-  for (int i = 0; i < 8; ++i) {
-    v1::ListModelsResponse models;
-    ASSERT_OK(Call(&v1::Inference::Stub::ListModels, v1::ListModelsRequest(), &models));
-    EXPECT_EQ(models.models(0).name(), "b");
+  for (const auto code : {grpc::StatusCode::UNAVAILABLE, grpc::StatusCode::CANCELLED}) {
+    a_->SetUnaryStatus(grpc::Status(code, "reset"));
+    for (int i = 0; i < 8; ++i) {
+      v1::ListModelsResponse models;
+      ASSERT_OK(Call(&v1::Inference::Stub::ListModels, v1::ListModelsRequest(), &models));
+      EXPECT_EQ(models.models(0).name(), "b");
+    }
   }
   b_->SetUnaryStatus(TypedError(absl::StatusCode::kInvalidArgument, "X"));
   a_->SetUnaryStatus(TypedError(absl::StatusCode::kInvalidArgument, "X"));
