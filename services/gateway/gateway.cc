@@ -176,7 +176,7 @@ void Gateway::Drain(absl::Time deadline) {
 void Gateway::KeepHouse() {
   const absl::Duration interval = std::min(kHousekeepingInterval, options_.stall_timeout / 4);
   do {
-    stalls_.Tick(absl::Now());
+    stalls_.Tick(options_.clock->Now());
     metrics_.SetWorkers(directory_.table().CountByState());
   } while (!WaitForStop(interval));
 }

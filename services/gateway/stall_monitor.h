@@ -20,7 +20,8 @@ class StallMonitor {
       : table_(table), stall_timeout_(stall_timeout) {}
 
   void Watch(const std::shared_ptr<WorkerStream>& stream);
-  // One look at all streams; to be called a few times per stall timeout.
+  // One look at all streams; to be called a few times per stall timeout. `now`: of the streams'
+  // clock.
   void Tick(absl::Time now);
 
  private:

@@ -85,8 +85,8 @@ void TurnRelay::Call(const Route& route) {
   context_.directory->table().NoteAssigned(route.worker);
   StartCallSpan(route);
   request_.set_takeover(route.takeover);
-  std::shared_ptr<WorkerStream> stream =
-      WorkerStream::Make(std::move(stub), route.worker, static_cast<WorkerStream::Listener*>(this));
+  std::shared_ptr<WorkerStream> stream = WorkerStream::Make(
+      std::move(stub), route.worker, static_cast<WorkerStream::Listener*>(this), context_.clock);
   {
     MutexLock lock(mu_);
     stream_ = stream;

@@ -2,20 +2,20 @@
 
 #include <utility>
 
-#include "absl/time/clock.h"
 #include "base/check.h"
 
 namespace lckv::gateway {
 
 std::shared_ptr<WorkerStream> WorkerStream::Make(std::shared_ptr<v1::Worker::Stub> stub,
-                                                 std::string worker, Listener* listener) {
+                                                 std::string worker, Listener* listener,
+                                                 Clock* clock) {
   return std::shared_ptr<WorkerStream>(
-      new WorkerStream(std::move(stub), std::move(worker), listener));
+      new WorkerStream(std::move(stub), std::move(worker), listener, clock));
 }
 
 WorkerStream::WorkerStream(std::shared_ptr<v1::Worker::Stub> stub, std::string worker,
-                           Listener* listener)
-    : stub_(std::move(stub)), worker_(std::move(worker)), listener_(listener) {}
+                           Listener* listener, Clock* clock)
+    : stub_(std::move(stub)), worker_(std::move(worker)), listener_(listener), clock_(clock) {}
 
 void WorkerStream::Start(std::shared_ptr<WorkerStream> self, v1::WorkerGenerateRequest request,
                          const TraceContext& trace, absl::Time deadline) {
@@ -27,13 +27,12 @@ void WorkerStream::Start(std::shared_ptr<WorkerStream> self, v1::WorkerGenerateR
   stub_->async()->Generate(&context_, &request_, this);
   // Without a hold gRPC could end the call between two reads, while a frame is still being sent on.
   AddHold();
-  waiting_since_us_.store(absl::ToUnixMicros(absl::Now()), std::memory_order_release);
-  StartRead(&frame_);
+  Next();
   StartCall();
 }
 
 void WorkerStream::Next() {
-  waiting_since_us_.store(absl::ToUnixMicros(absl::Now()), std::memory_order_release);
+  waiting_since_us_.store(absl::ToUnixMicros(clock_->Now()), std::memory_order_release);
   StartRead(&frame_);
 }
 

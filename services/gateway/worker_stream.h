@@ -9,6 +9,7 @@
 #include <string>
 
 #include "absl/time/time.h"
+#include "base/clock.h"
 #include "lckv/v1/worker.grpc.pb.h"
 #include "services/common/trace_context.h"
 
@@ -28,8 +29,9 @@ class WorkerStream final : private grpc::ClientReadReactor<v1::GenerateResponse>
     ~Listener() = default;
   };
 
+  // `clock` must outlive the stream.
   static std::shared_ptr<WorkerStream> Make(std::shared_ptr<v1::Worker::Stub> stub,
-                                            std::string worker, Listener* listener);
+                                            std::string worker, Listener* listener, Clock* clock);
   // Begins the call and asks for the first frame. `self` is this stream: it keeps itself alive
   // until the end. REQUIRES: not started before.
   void Start(std::shared_ptr<WorkerStream> self, v1::WorkerGenerateRequest request,
@@ -45,12 +47,14 @@ class WorkerStream final : private grpc::ClientReadReactor<v1::GenerateResponse>
 
   const std::string& worker() const { return worker_; }
   bool stalled() const { return stalled_.load(std::memory_order_acquire); }
-  // Since when the listener has been waiting for a frame; InfiniteFuture while it is not.
+  // Since when, by `clock`, the listener has been waiting for a frame; InfiniteFuture while it is
+  // not.
   // Thread-safe.
   absl::Time waiting_since() const;
 
  private:
-  WorkerStream(std::shared_ptr<v1::Worker::Stub> stub, std::string worker, Listener* listener);
+  WorkerStream(std::shared_ptr<v1::Worker::Stub> stub, std::string worker, Listener* listener,
+               Clock* clock);
 
   void OnReadDone(bool ok) override;
   void OnDone(const grpc::Status& status) override;
@@ -58,6 +62,7 @@ class WorkerStream final : private grpc::ClientReadReactor<v1::GenerateResponse>
   const std::shared_ptr<v1::Worker::Stub> stub_;
   const std::string worker_;
   Listener* const listener_;
+  Clock* const clock_;
   v1::WorkerGenerateRequest request_;
   grpc::ClientContext context_;
   v1::GenerateResponse frame_;          // owned by the read in flight, or by OnFrame
