@@ -24,7 +24,6 @@ using ::testing::HasSubstr;
 class PageStreamsTest : public CacheNodeFixture {
  protected:
   void SetUp() override {
-    options_.max_page_streams = 4;
     options_.grace = absl::Minutes(1);
     CacheNodeFixture::SetUp();
     stub_ = v1::Cache::NewStub(MakeChannel(node_->server().address()));
@@ -153,6 +152,9 @@ TEST_F(PageStreamsTest, StreamsNeedADeadline) {
 }
 
 TEST_F(PageStreamsTest, StreamsAreBoundedAndCancelledOnesMakeRoom) {
+  options_.max_page_streams = 4;
+  StartNode();
+  stub_ = v1::Cache::NewStub(MakeChannel(node_->server().address()));
   const uint64_t id = Reserve(1);
   std::vector<std::unique_ptr<WriteStream>> held;
   for (int i = 0; i < 4; ++i) {
