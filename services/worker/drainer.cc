@@ -75,6 +75,7 @@ void Drainer::OffloadAll(absl::Time deadline) {
   for (;;) {
     const std::vector<std::shared_ptr<HotSession>> sessions = core_->store.Hot();
     auto left = static_cast<int64_t>(sessions.size());
+    metrics_->SetDrainRemaining(left);
     for (const std::shared_ptr<HotSession>& session : sessions) {
       if (absl::Now() >= deadline) break;
       const absl::Status status = core_->evictor.Offload(session->key, "drain", deadline);

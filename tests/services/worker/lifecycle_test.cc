@@ -217,6 +217,7 @@ TEST_F(DrainTest, ARunningTurnMoves) {
   EXPECT_THAT(status, StatusIs(absl::StatusCode::kUnavailable));
   EXPECT_EQ(ErrorReason(status), kReasonDraining);
   EXPECT_EQ(Holder(), "");
+  EXPECT_EQ(worker.registry.gauge("lckv_worker_drain_remaining_sessions").Value(), 0);
   EXPECT_EQ(Stored().version(), 1u);
   EXPECT_EQ(Stored().tokens_size(), 60 + 20 + 13);
 
