@@ -66,7 +66,8 @@ constexpr MetricDescriptor kTable[] = {
      .when_bad = "Grows outside of rollouts: workers die or stall. Read their last log lines."},
     {.name = "lckv_gateway_api_keys",
      .unit = "keys",
-     .help = "API keys that are known; 0: everybody is let in.",
+     .help = "API keys that are known; 0 without --api-keys (everybody is let in) and with an "
+             "empty list (nobody is).",
      .when_bad = "Not what the file of --api-keys holds: see the loads."},
     {.name = "lckv_gateway_api_key_loads_total",
      .type = MetricType::kCounter,

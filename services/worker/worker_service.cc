@@ -140,7 +140,11 @@ grpc::ServerUnaryReactor* WorkerService::RunUnary(
     span->End();
     reactor->Finish(ToGrpcStatus(status));
   });
-  if (!taken) reactor->Finish(ToGrpcStatus(QueueFull("too many calls wait")));
+  if (!taken) {
+    const absl::Status full = QueueFull("too many calls wait");
+    span->SetStatus(full);
+    reactor->Finish(ToGrpcStatus(full));
+  }
   return reactor;
 }
 
