@@ -103,7 +103,8 @@ void WorkerMetrics::OnTurn(const absl::Status& status, const v1::TurnResult& res
   registry_->counter("lckv_worker_turns_total", {absl::StatusCodeToString(status.code())})
       .Increment();
   end_to_end_.Observe(result.timings().total_seconds());
-  queue_wait_.Observe(result.timings().queue_seconds());
+  // Of a turn that failed the result says nothing.
+  if (status.ok()) queue_wait_.Observe(result.timings().queue_seconds());
   input_tokens_.Increment(result.usage().input_tokens());
   output_tokens_.Increment(result.usage().generated_tokens());
   cached_tokens_.Increment(result.usage().cached_tokens());

@@ -444,6 +444,9 @@ TEST_F(TurnFailureTest, AFailedTurnLeavesTheSessionAsItWas) {
   ASSERT_OK(worker.Run(Request("t2"), sink));
   EXPECT_EQ(sink.tokens, expected[1]);
   EXPECT_EQ(sink.done().version(), 2u);
+  // Nobody knows how long the failed one waited.
+  const auto waits = worker.registry.histogram("lckv_worker_queue_wait_seconds").Collect();
+  EXPECT_EQ(waits.histogram.sample_count, 2u);
 }
 
 TEST_F(TurnFailureTest, AFullContextIsATypedError) {
