@@ -12,6 +12,7 @@
 namespace lckv::gateway {
 namespace {
 
+using lckv::testing::StatusIs;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
@@ -149,6 +150,30 @@ TEST_F(RelayTraceTest, ErrorsAreTheTurns) {
   EXPECT_EQ(turns[0].status().code(), OtlpStatus::STATUS_CODE_ERROR);
   EXPECT_EQ(turns[1].status().code(), OtlpStatus::STATUS_CODE_UNSET) << "the client's doing";
   EXPECT_EQ(Attribute(turns[1], "error.type").string_value(), "INVALID_ARGUMENT");
+}
+
+TEST_F(RelayTraceTest, ACancelledTurnsSpansEnd) {
+  FakeWorker& worker = AddWorker("a");
+  std::promise<void> begun;
+  worker.SetScript([&begun](grpc::ServerContext& context, const v1::WorkerGenerateRequest& request,
+                            FakeWorker::Writer& writer) {
+    FakeWorker::WriteFirst(request, writer);
+    begun.set_value();
+    FakeWorker::WaitUntilCancelled(context);
+    return grpc::Status::CANCELLED;
+  });
+  StartGateway();
+  grpc::ClientContext context;
+  const auto reader = stub_->Generate(&context, Request("s", 5));
+  begun.get_future().wait();
+  context.TryCancel();
+  EXPECT_THAT(Drain(*reader).status, StatusIs(absl::StatusCode::kCancelled));
+  const OtlpReceiver::Spans spans = Spans();
+  for (const char* name : {"lckv.v1.Worker/Generate", "lckv.v1.Inference/Generate"}) {
+    const OtlpReceiver::Spans ended = Named(spans, name);
+    ASSERT_EQ(ended.size(), 1u) << name;
+    EXPECT_EQ(Attribute(ended[0], "error.type").string_value(), "CANCELLED") << name;
+  }
 }
 
 TEST_F(RelayTraceTest, WhatTheCallerDoesNotSampleIsPassedOnUnrecorded) {
