@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
@@ -73,8 +74,10 @@ absl::StatusOr<std::pair<Sha256Digest, ApiKey>> ParseEntry(const YAML::Node& ent
   }
   ApiKey key;
   Sha256Digest digest{};
+  absl::flat_hash_set<std::string> seen;
   for (const auto& field : entry) {
     LCKV_ASSIGN_OR_RETURN(const std::string name, Text(field.first, "field"));
+    if (!seen.insert(name).second) return Wrong(field.first, absl::StrCat(name, " twice"));
     LCKV_RETURN_IF_ERROR(ParseField(name, field.second, &key, &digest));
   }
   return std::pair(digest, std::move(key));

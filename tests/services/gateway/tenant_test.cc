@@ -84,6 +84,7 @@ TEST(ApiKeysTest, NamesLineAndFault) {
       {Entry("a", kSecret), "the sha256 of an entry before it"},
       {Entry("a", kOther, ", tenent: b"), "'tenent' is not tenant, sha256, name or expires"},
       {Entry("a", kOther, ", name: [x]"), "name: want text"},
+      {Entry("a", kOther, ", tenant: b"), "tenant twice"},
       {"- {tenant: a}\n", "no sha256"},
       {absl::StrCat("- {sha256: ", kOther, "}\n"), "no tenant"},
       {"- text\n", "want tenant and sha256"},
