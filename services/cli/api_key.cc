@@ -11,6 +11,7 @@
 #include <iostream>
 #include <iterator>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <string>
 
 #include "absl/strings/escaping.h"
@@ -20,6 +21,7 @@
 #include "base/sha256.h"
 #include "base/status_macros.h"
 #include "services/cli/command.h"
+#include "services/cli/json_output.h"
 #include "services/gateway/api_keys.h"
 
 namespace lckv {
@@ -38,10 +40,8 @@ std::string NewKey() {
   return absl::StrCat(kPrefix, absl::WebSafeBase64Escape({bytes.data(), bytes.size()}));
 }
 
-// Quoted for YAML, which reads JSON's escapes.
-std::string Quoted(absl::string_view text) {
-  return absl::StrCat("\"", absl::Utf8SafeCEscape(text), "\"");
-}
+// Quoted for YAML, which reads JSON's strings.
+std::string Quoted(const std::string& text) { return ToLine(text); }
 
 std::string EntryOf(const ApiKeyOptions& options, absl::string_view key) {
   std::string entry = absl::StrCat("- tenant: ", Quoted(options.tenant),

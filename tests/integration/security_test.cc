@@ -396,9 +396,9 @@ TEST_F(KeysTest, TheTool) {
   EXPECT_EQ(wrong.status, 1);
   EXPECT_THAT(wrong.text, HasSubstr("tenant: want"));
   const Output shown =
-      Lckv({"api-key", "new", "--tenant", "c", "--name", "a \"b\"", "--expires", "2200-01-01"});
+      Lckv({"api-key", "new", "--tenant", "c", "--name", "a's \"b\"", "--expires", "2200-01-01"});
   EXPECT_THAT(shown.text, AllOf(::testing::StartsWith("lckv_"), HasSubstr("\n- tenant: \"c\"\n"),
-                                HasSubstr("\n  name: \"a \\\"b\\\"\"\n")));
+                                HasSubstr("\n  name: \"a's \\\"b\\\"\"\n")));
 }
 
 }  // namespace
