@@ -1,17 +1,14 @@
 """Configuration of the real binary: the three layers, --check-config, --print-config, and the document's tables."""
 
-import json
-import os
-import select
-import signal
 import subprocess
 
 import pytest
 import yaml
 
 import config_docs
+from harness import BINARY
+from harness.services import Service, environment
 
-BINARY = os.environ["LCKV_BINARY"]
 SERVICES = ["gateway", "worker", "cache-node"]
 # What each service cannot do without.
 REQUIRED = {
@@ -22,9 +19,8 @@ REQUIRED = {
 
 
 def lckv(*arguments, **variables):
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("LCKV_")}
-    return subprocess.run([BINARY, *arguments], env={**environment, **variables}, capture_output=True, text=True,
-                          timeout=60, check=False)
+    return subprocess.run([BINARY, *arguments], env=environment(variables), capture_output=True, text=True, timeout=60,
+                          check=False)
 
 
 @pytest.fixture
@@ -120,15 +116,9 @@ def test_check_config_refuses(service, flags, error):
 def test_a_service_runs_with_its_file(config_file, tmp_path):
     path = config_file({"listen": "127.0.0.2:0", "metrics-listen": "", "data": str(tmp_path / "data"),
                         "arena-bytes": "1MiB"})
-    with subprocess.Popen([BINARY, "cache-node", "--config", path], stdout=subprocess.PIPE, text=True) as node:
-        try:
-            assert select.select([node.stdout], [], [], 60)[0], "no ready line"
-            ready = json.loads(node.stdout.readline())
-            assert ready["listen"].startswith("127.0.0.2:")
-            node.send_signal(signal.SIGTERM)
-            assert node.wait(timeout=60) == 0
-        finally:
-            node.kill()
+    with Service(tmp_path, "cache-node", [BINARY, "cache-node", "--config", path]) as node:
+        assert node.listen.startswith("127.0.0.2:")
+        node.stop()
     assert (tmp_path / "data").is_dir()
 
 

@@ -2,20 +2,20 @@
 
 import os
 import pathlib
-import subprocess
 import tempfile
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+from harness import ROOT
+from harness.tools import Tool
 
 
 def descriptors(*protos):
     """The FileDescriptorSet of proto/PROTO… and all that they import."""
     with tempfile.TemporaryDirectory() as folder:
         out = f"{folder}/descriptors"
-        subprocess.run([os.environ.get("LCKV_PROTOC", "protoc"), f"-I{ROOT}/proto", "--include_imports",
-                        f"--descriptor_set_out={out}", *protos], check=True)
+        Tool(os.environ.get("LCKV_PROTOC", "protoc")).run(f"-I{ROOT}/proto", "--include_imports",
+                                                          f"--descriptor_set_out={out}", *protos)
         return descriptor_pb2.FileDescriptorSet.FromString(pathlib.Path(out).read_bytes())
 
 

@@ -6,8 +6,12 @@ import time
 
 import pytest
 
+from client import Client
+from harness import BINARY, MODEL
+from harness.metrics import samples
+from harness.processes import wait_until
+from harness.services import Cluster, environment
 from receiver import Hole, Receiver
-from services import BINARY, MODEL, Services, environment, wait_until
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 CLIENT_SPANS = ["b7ad6b7169203331", "b7ad6b7169203332"]
@@ -56,23 +60,28 @@ def below(spans, root):
     return names
 
 
+def cluster(folder, variables, idle_evict_seconds=3600):
+    flags = ["--random-weights", MODEL / "config.json", "--threads", "1", "--kv-memory", "64MiB", "--idle-evict-seconds",
+             idle_evict_seconds]
+    return Cluster(folder, worker_flags=flags, variables=variables)
+
+
 @pytest.fixture(scope="module")
 def conversation(tmp_path_factory):
-    """Two turns of one session, which leaves the worker in between: (receiver, their results, exit statuses)."""
+    """Two turns of one session, which leaves the worker in between: (receiver, their results)."""
     folder = tmp_path_factory.mktemp("conversation")
     with Receiver() as receiver:
         variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint, "OTEL_BSP_SCHEDULE_DELAY": "100"}
-        with Services(folder, variables, idle_evict_seconds=0.3) as services:
-            results = [services.generate(SESSION, INPUT, REPLY_TOKENS, traceparent(0))]
-            wait_until("the session to leave its worker", lambda: services.is_cold(SESSION))
-            results.append(services.generate(SESSION, INPUT, REPLY_TOKENS, traceparent(1)))
-            statuses = services.stop()
-        yield receiver, results, statuses
+        with cluster(folder, variables, idle_evict_seconds=0.3) as running, Client(running["gateway"].listen) as client:
+            results = [client.generate(SESSION, INPUT, REPLY_TOKENS, traceparent(0))]
+            wait_until("the session to leave its worker", lambda: client.is_cold(SESSION), *running.services.values())
+            results.append(client.generate(SESSION, INPUT, REPLY_TOKENS, traceparent(1)))
+            running.stop()
+        yield receiver, results
 
 
 def test_one_trace_with_legal_ids_and_known_parents(conversation):
-    receiver, _, statuses = conversation
-    assert statuses == {"gateway": 0, "worker": 0, "cache-node": 0}
+    receiver, _ = conversation
     spans = receiver.spans()
     assert receiver.problems == []
     assert {span.trace for span in spans} == {TRACE}
@@ -89,7 +98,7 @@ def test_one_trace_with_legal_ids_and_known_parents(conversation):
 
 
 def test_what_the_restored_turn_says(conversation):
-    receiver, results, _ = conversation
+    receiver, results = conversation
     assert results[1].restore_source == 2, "pages came from the cache node"
     spans = below(receiver.spans(), CLIENT_SPANS[1])
 
@@ -123,7 +132,7 @@ def test_what_the_restored_turn_says(conversation):
 
 
 def test_a_hot_turn_restores_nothing(conversation):
-    receiver, results, _ = conversation
+    receiver, results = conversation
     first = below(receiver.spans(), CLIENT_SPANS[0])
     assert first[(WORKER, ATTEMPT)][0].attributes["lckv.restore.source"] == "new"
     assert (CACHE, "lckv.v1.Cache/ReadPages") not in first
@@ -132,7 +141,7 @@ def test_a_hot_turn_restores_nothing(conversation):
 
 
 def test_no_names_of_clients(conversation):
-    receiver, _, _ = conversation
+    receiver, _ = conversation
     assert not any(SESSION.encode() in raw or b"default" in raw for raw in receiver.raw)
 
 
@@ -147,27 +156,27 @@ def test_a_receiver_that_does_not_answer_disturbs_nobody(tmp_path, kind):
         variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": hole.endpoint if kind == "hanging" else closed_endpoint(),
                      "OTEL_EXPORTER_OTLP_TIMEOUT": "600000", "OTEL_BSP_SCHEDULE_DELAY": "1",
                      "OTEL_BSP_MAX_QUEUE_SIZE": "4", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "1"}
-        with Services(tmp_path, variables) as services:
+        with cluster(tmp_path, variables) as running, Client(running["gateway"].listen) as client:
             seconds = []
             for turn in range(8):
                 began = time.monotonic()
-                result = services.generate(f"s{turn}", INPUT, REPLY_TOKENS)
+                result = client.generate(f"s{turn}", INPUT, REPLY_TOKENS)
                 seconds.append(time.monotonic() - began)
                 assert result.usage.generated_tokens == REPLY_TOKENS
             # A call that waited for the receiver would have lasted until the client's own deadline.
             assert max(seconds) < 30, seconds
-            for name in ("gateway", "worker", "cache-node"):
-                counts = services.span_counts(name)
+            for name, service in running.services.items():
+                counts = {labels["outcome"]: value for labels, value in samples(service.metrics, "lckv_trace_spans_total")}
                 assert counts["exported"] == 0 and counts["dropped"] > 0, f"{name}: {counts}"
             began = time.monotonic()
-            assert services.stop() == {"gateway": 0, "worker": 0, "cache-node": 0}
+            running.stop()
             assert time.monotonic() - began < 45, "each flush is bounded"
 
 
 @pytest.mark.parametrize("more", [[], ["--check-config"]], ids=["at start", "by --check-config"])
 @pytest.mark.parametrize("service", ["cache-node", "worker", "gateway"])
 def test_a_wrong_endpoint_is_refused(service, more):
-    flags = {"cache-node": [], "worker": ["--random-weights", MODEL, "--cache-node", "127.0.0.1:1"],
+    flags = {"cache-node": [], "worker": ["--random-weights", MODEL / "config.json", "--cache-node", "127.0.0.1:1"],
              "gateway": ["--cache-node", "127.0.0.1:1", "--worker", "127.0.0.1:1"]}[service]
     result = subprocess.run([BINARY, service, *flags, *more], capture_output=True, text=True, timeout=60, check=False,
                             env=environment({"OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4317"}))
