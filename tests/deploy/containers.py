@@ -1,7 +1,6 @@
 """Containers for the tests of deploy/: podman and buildah with a configuration of their own, and a Debian base image."""
 
 import contextlib
-import json
 import os
 import pathlib
 import shutil
@@ -9,11 +8,12 @@ import subprocess
 
 import pytest
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+from harness import BINARY, ROOT
+from harness.tools import Tool
+
 CACHE = pathlib.Path(os.environ.get("LCKV_CACHE") or
                      pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "lckv")
 BASE = "localhost/lckv-test-base:bookworm"
-MODEL = ROOT / "tests" / "data" / "models" / "bard-lckv-w2"
 
 # podman asks for more open files than a container inside a container may have, and its usual runtime does not know
 # machines that have both versions of cgroups.
@@ -28,28 +28,6 @@ events_logger = "file"
 
 # What each container of the tests runs with: what deploy/compose.yaml and the chart ask for.
 LOCKED = ["--read-only", "--cap-drop", "all", "--security-opt", "no-new-privileges"]
-
-
-def binary():
-    return pathlib.Path(os.environ.get("LCKV_BINARY") or ROOT / "build" / "release" / "bin" / "lckv")
-
-
-class Tool:
-    """A program with arguments; `run` gives its output, and its errors when it fails."""
-
-    def __init__(self, *command, environment=None, seconds=60):
-        self.command, self.seconds = [str(word) for word in command], seconds
-        self.environment = {**os.environ, **(environment or {})}
-
-    def run(self, *arguments, check=True):
-        result = subprocess.run(self.command + [str(word) for word in arguments], env=self.environment, text=True,
-                                capture_output=True, timeout=self.seconds, check=False)
-        if check and result.returncode != 0:
-            raise AssertionError(f"{result.args}: exit status {result.returncode}\n{result.stdout}{result.stderr}")
-        return result
-
-    def output(self, *arguments):
-        return self.run(*arguments).stdout.strip()
 
 
 def missing():
@@ -103,18 +81,9 @@ def image(podman, tag):
     dangling = ("images", "--quiet", "--filter", "dangling=true")
     before = set(podman.output(*dangling).split())
     Tool(ROOT / "scripts" / "image.sh", environment=podman.environment, seconds=300).run(
-        "--bin", binary().parent, "--base", BASE, "--tag", tag)
+        "--bin", BINARY.parent, "--base", BASE, "--tag", tag)
     left = set(podman.output(*dangling).split()) - before
     try:
         yield tag
     finally:
         podman.run("image", "rm", "--force", tag, *left, check=False)
-
-
-def chat(server, session, prompt, seed=1, max_tokens=24):
-    """One turn: the tokens and the last frame's `done`."""
-    lines = Tool(binary()).output("chat", "--json", "--server", server, "--session", session, "--prompt", prompt, "--seed",
-                                  seed, "--temperature", "0.8", "--max-tokens", max_tokens).splitlines()
-    frames = [json.loads(line) for line in lines]
-    tokens = [token for frame in frames for token in frame.get("token_ids", [])]
-    return tokens, next(frame["done"] for frame in frames if frame.get("done"))

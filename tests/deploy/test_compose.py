@@ -3,16 +3,19 @@
 import os
 import re
 import shutil
-import subprocess
 import threading
 import uuid
 
 import containers
 import pytest
-import stack
 import yaml
 
-FOLDER = containers.ROOT / "deploy"
+from harness import BINARY, MODEL, ROOT
+from harness.processes import Process, free_port
+from harness.services import say
+from harness.tools import Tool
+
+FOLDER = ROOT / "deploy"
 LCKV = ("cache-node", "worker-1", "worker-2", "gateway")
 NAME = f"lckv-test-{uuid.uuid4().hex[:8]}"
 
@@ -54,19 +57,19 @@ def mounts(service):
 def test_compose_accepts_it(more):
     if shutil.which("docker-compose") is None:
         pytest.skip("no docker-compose: scripts/setup.sh --deploy")
-    containers.Tool("docker-compose", "-p", NAME, "-f", FOLDER / "compose.yaml", *more).run("config", "--quiet")
+    Tool("docker-compose", "-p", NAME, "-f", FOLDER / "compose.yaml", *more).run("config", "--quiet")
 
 
 @pytest.mark.parametrize("name", LCKV)
 def test_the_binary_takes_each_command(services, name):
-    lckv = containers.Tool(containers.binary())
+    lckv = Tool(BINARY)
     command = services[name]["command"]
     usage = lckv.output(command[0], "--help")
     for flag in flags(services[name]):
         assert re.search(rf"{re.escape(flag)}\b", usage), f"{command[0]} has no {flag}"
     if "--check-config" not in usage:
         pytest.skip("the binary has no --check-config")
-    lckv.run(*(word.replace("=/model", f"={containers.MODEL}") for word in command), "--check-config")
+    lckv.run(*(word.replace("=/model", f"={MODEL}") for word in command), "--check-config")
 
 
 def test_mounted_files_exist(services):
@@ -96,7 +99,7 @@ def test_everything_is_locked(services):
 
 
 def test_containers_get_longer_to_end_than_services_take(services):
-    code = (containers.ROOT / "services" / "worker" / "worker.cc").read_text()
+    code = (ROOT / "services" / "worker" / "worker.cc").read_text()
     handover = int(re.search(r"kHandoverTime = absl::Seconds\((\d+)\)", code)[1])
     handover += int(re.search(r"drain_grace \+ kHandoverTime \+ absl::Seconds\((\d+)\)", code)[1])
     for name in LCKV:
@@ -172,33 +175,31 @@ def fixture_compose(tmp_path):
 
 def run_compose(podman, tag, folder):
     socket = f"unix://{folder}/podman.sock"
-    environment = {**podman.environment, "DOCKER_HOST": socket, "LCKV_IMAGE": tag, "LCKV_PORT": str(stack.free_port())}
-    with subprocess.Popen(["podman", "system", "service", "--time", "0", socket], env=environment, stdout=subprocess.DEVNULL,
-                          stderr=subprocess.DEVNULL) as server:
-        stack.wait_for("podman's socket", (folder / "podman.sock").exists, 60)
+    environment = {**podman.environment, "DOCKER_HOST": socket, "LCKV_IMAGE": tag, "LCKV_PORT": str(free_port())}
+    with Process(folder, "podman", ["podman", "system", "service", "--time", "0", socket], environment=environment) as server:
+        server.wait_for_start((folder / "podman.sock").exists)
         checks = HealthChecks(podman)
         checks.start()
-        compose = containers.Tool("docker-compose", "-p", NAME, "-f", FOLDER / "compose.yaml", environment=environment,
-                                  seconds=300)
+        compose = Tool("docker-compose", "-p", NAME, "-f", FOLDER / "compose.yaml", environment=environment, seconds=300)
         try:
             yield compose
         finally:
             checks.ended.set()
             checks.join()
             compose.run("down", "--volumes", "--timeout", "1", check=False)
-            server.terminate()
+        server.stop()
 
 
 def test_a_conversation_outlives_everything(compose):
     """The four services of lckv, as the file says; the images of the others are not at hand."""
     gateway = f"127.0.0.1:{compose.environment['LCKV_PORT']}"
     compose.run("up", "--detach", "gateway")
-    tokens, first = containers.chat(gateway, "play", "Who's there?")
+    tokens, first = say(gateway, "play", "Who's there?")
     assert tokens and first["restore_source"] == "new"
 
     holder = first["worker"].split("#")[0]
     compose.run("stop", holder)
-    tokens, second = containers.chat(gateway, "play", "What news from the court?")
+    tokens, second = say(gateway, "play", "What news from the court?")
     assert tokens and second["worker"].split("#")[0] != holder
     assert second["restore_source"] == "cache_node" and second["usage"]["reencoded_tokens"] == 0
 
@@ -206,5 +207,5 @@ def test_a_conversation_outlives_everything(compose):
     exits = compose.output("ps", "--all")
     assert exits.count("Exit 0") == len(LCKV), exits
     compose.run("up", "--detach", "gateway")
-    tokens, third = containers.chat(gateway, "play", "And what said the king?")
+    tokens, third = say(gateway, "play", "And what said the king?")
     assert tokens and third["restore_source"] == "cache_node" and third["usage"]["reencoded_tokens"] == 0

@@ -2,25 +2,24 @@
 
 import json
 import shutil
-import subprocess
 import sys
 
 import promql_parser
 import pytest
 
 import watched
-from stack import ROOT, registry
+from harness import ROOT
+from harness.metrics import registry
+from harness.tools import Tool
 
 
 def check(folder):
-    return subprocess.run(
-        [sys.executable, "-B", folder / "build.py", "--check"], stdout=subprocess.PIPE, text=True, check=False
-    )
+    return Tool(sys.executable, "-B", folder / "build.py").run("--check", check=False)
 
 
 def test_committed_files_are_what_the_builder_writes():
     done = check(ROOT / "deploy/grafana")
-    assert done.returncode == 0, done.stdout + "run: $(scripts/python-env.sh) deploy/grafana/build.py"
+    assert done.returncode == 0, done.stdout + done.stderr + "run: $(scripts/python-env.sh) deploy/grafana/build.py"
 
 
 def test_the_check_notices_a_difference(tmp_path):

@@ -13,11 +13,12 @@ import re
 import shlex
 import subprocess
 
-import containers
 import pytest
 import yaml
 
-ROOT = containers.ROOT
+from harness import BINARY, ROOT
+from harness.tools import Tool
+
 DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "helm").glob("*/README.md")])
 SERVICES = ("gateway", "worker", "cache-node")
 PATH = re.compile(r"^(?:scripts|deploy|docs|helm|tests)/[\w./-]+$")
@@ -64,8 +65,8 @@ OTHERS = [block for block in BLOCKS if block.info not in ("sh run", "yaml", "tex
 
 @pytest.mark.parametrize("block", RUN, ids=lambda block: block.name)
 def test_runs(block, tmp_path):
-    environment = {**os.environ, "LCKV": str(containers.binary()), "TMPDIR": str(tmp_path),
-                   "PATH": f"{containers.binary().parent}:{os.environ['PATH']}"}
+    environment = {**os.environ, "LCKV": str(BINARY), "TMPDIR": str(tmp_path),
+                   "PATH": f"{BINARY.parent}:{os.environ['PATH']}"}
     result = subprocess.run(["bash", "-euo", "pipefail", "-c", block.text], cwd=ROOT, env=environment, text=True,
                             capture_output=True, timeout=120, check=False)
     assert result.returncode == 0, f"{block.name}: {result.stderr}"
@@ -81,7 +82,7 @@ def test_runs(block, tmp_path):
 @functools.cache
 def usage(*command):
     """What `lckv COMMAND… --help` prints; None where there is no such command."""
-    result = containers.Tool(containers.binary()).run(*command, "--help", check=False)
+    result = Tool(BINARY).run(*command, "--help", check=False)
     return result.stdout if result.returncode == 0 else None
 
 
@@ -122,7 +123,7 @@ def check_lckv(words, where):
         assert re.search(rf"{re.escape(flag[1])}(?![\w-])", help_text), f"{where}: lckv {words[0]} has no {flag[1]}"
     plain = not any(re.search(r"[$|\[<…]|^(DIR|FILE|NAME|/model|/etc/)", word.split("=")[-1]) for word in words)
     if words[0] in SERVICES and plain and "--check-config" in help_text and len(words) > 2:
-        containers.Tool(containers.binary()).run(*words, "--check-config")
+        Tool(BINARY).run(*words, "--check-config")
 
 
 def source(script):

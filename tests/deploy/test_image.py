@@ -3,15 +3,17 @@
 import json
 import pathlib
 import re
-import subprocess
 import sys
 import uuid
 
 import containers
 import pytest
-import stack
 
-ROOT = containers.ROOT
+from harness import BINARY, MODEL, ROOT
+from harness.processes import free_port, wait_until
+from harness.services import say
+from harness.tools import Tool
+
 MOST_BYTES = 200 * 10**6  # beside the base
 NAME = f"lckv-test-{uuid.uuid4().hex[:8]}"
 
@@ -33,7 +35,7 @@ def inspect(podman, image):
 
 def test_dockerfile_has_no_findings():
     hadolint = pathlib.Path(sys.executable).parent / "hadolint"
-    result = containers.Tool(hadolint).run(ROOT / "deploy" / "Dockerfile", check=False)
+    result = Tool(hadolint).run(ROOT / "deploy" / "Dockerfile", check=False)
     assert result.returncode == 0, result.stdout
 
 
@@ -66,8 +68,7 @@ def test_holds_the_program_and_its_libraries_only(podman, image):
     assert [path for path in added if not path.startswith(places)] == []
     assert [path for path, mode in added.items() if mode & 0o6000] == []
     libraries = {path.rsplit("/", 1)[1] for path in added if path.startswith("/usr/local/lib/")}
-    needed = set(re.findall(r"(\S+) => /", subprocess.run(["ldd", containers.binary()], capture_output=True, text=True,
-                                                         check=True).stdout))
+    needed = set(re.findall(r"(\S+) => /", Tool("ldd").output(BINARY)))
     assert libraries <= needed and "librocksdb.so.7.8" in libraries
     assert any(path.endswith("librocksdb7.8.copyright") for path in added)
 
@@ -85,7 +86,7 @@ class Services:
 
     def __init__(self, podman, image):
         self.podman, self.image = podman, image
-        self.address = {name: f"127.0.0.1:{stack.free_port()}" for name in self.NAMES}
+        self.address = {name: f"127.0.0.1:{free_port()}" for name in self.NAMES}
         self.podman.run("volume", "create", NAME)
 
     def __enter__(self):
@@ -111,10 +112,10 @@ class Services:
         return ["worker", *cache_node, "--worker-id", name, "--model", "/model", "--threads", "1"]
 
     def start(self, name):
-        volumes = {"cache-node": ["-v", f"{NAME}:/data"], "gateway": []}.get(name, ["-v", f"{containers.MODEL}:/model:ro"])
+        volumes = {"cache-node": ["-v", f"{NAME}:/data"], "gateway": []}.get(name, ["-v", f"{MODEL}:/model:ro"])
         self.podman.run("run", "--detach", "--name", f"{NAME}-{name}", "--network", "host", *containers.LOCKED, "--memory",
                         "1g", *volumes, self.image, *self.flags(name), "--listen", self.address[name])
-        stack.wait_for(f"{name} to serve", lambda: self.health(name) == 0, 60)
+        wait_until(f"{name} to serve", lambda: self.health(name) == 0)
 
     def health(self, name, service="ready"):
         """Asked as a health check asks: inside the container."""
@@ -135,7 +136,7 @@ class Services:
         return status, {mount[1]: mount[3].split(",") for mount in mounts}
 
     def chat(self, prompt):
-        return containers.chat(self.address["gateway"], "play", prompt)
+        return say(self.address["gateway"], "play", prompt)
 
 
 def test_a_conversation_outlives_its_worker_and_the_cache_node(podman, image):
@@ -174,12 +175,12 @@ def test_a_conversation_outlives_its_worker_and_the_cache_node(podman, image):
 
 def test_the_files_of_the_cuda_variant(tmp_path):
     """Collected, not built, with another program in the place of the library: cuBLAS has half a gigabyte."""
-    collect = containers.Tool(ROOT / "scripts" / "image.sh", seconds=120)
+    collect = Tool(ROOT / "scripts" / "image.sh", seconds=120)
     arguments = ("--bin", tmp_path, "--cuda", "--collect", tmp_path / "files")
-    (tmp_path / "lckv").symlink_to(containers.binary())
+    (tmp_path / "lckv").symlink_to(BINARY)
     result = collect.run(*arguments, check=False)
     assert result.returncode == 1 and "liblckv_cuda.so" in result.stderr
-    (tmp_path / "liblckv_cuda.so").symlink_to(containers.binary())
+    (tmp_path / "liblckv_cuda.so").symlink_to(BINARY)
     collect.run(*arguments)
     assert (tmp_path / "files" / "usr" / "local" / "lib" / "liblckv_cuda.so").stat().st_size > 0
     assert (tmp_path / "files" / "usr" / "local" / "bin" / "lckv").exists()

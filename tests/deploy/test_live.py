@@ -1,11 +1,11 @@
 """Real services, a real Prometheus, a real Alertmanager: every panel and rule has data, and an alert arrives."""
 
+import contextlib
 import json
 import math
 import os
 import re
 import shutil
-import signal
 import sys
 import threading
 import time
@@ -14,27 +14,45 @@ import pytest
 import yaml
 
 import watched
-from stack import ROOT, Process, Prometheus, Stack, free_port, get, tool, wait_for
+from harness import ROOT
+from harness.metrics import get
+from harness.processes import Process, free_port, wait_until
+from harness.services import TurnFailed, chat
+from harness.tools import Tool, fetched
+from stack import Prometheus, by_service, cluster
 
 PICTURE = ROOT / "deploy/grafana/picture.py"
+
+
+def turn(gateway, session, tokens):
+    chat(gateway, session, "--prompt", "Who art thou, and whence comest thou?", "--max-tokens", tokens, "--ignore-eos")
 
 
 class Load(threading.Thread):
     """Conversations, each a thread's: turn, pause, turn. Some pauses are long enough for the session to be evicted."""
 
-    def __init__(self, stack, name, pause):
+    def __init__(self, gateway, name, pause):
         super().__init__(daemon=True)
-        self.stack, self.name, self.pause = stack, name, pause
+        self.gateway, self.name, self.pause = gateway, name, pause
         self.stopping = threading.Event()
-        self.turns, self.failed = 0, 0
+        self.turns, self.failures = 0, []
 
     def run(self):
         while not self.stopping.is_set():
-            if self.stack.chat(f"{self.name}-{self.turns // 8}", tokens=48, check=False):
+            try:
+                turn(self.gateway, f"{self.name}-{self.turns // 8}", tokens=48)
                 self.turns += 1
-            else:
-                self.failed += 1
+            except TurnFailed as failure:
+                self.failures.append(str(failure))
             self.stopping.wait(self.pause)
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stopping.set()
+        self.join()
 
 
 def shortened(folder):
@@ -47,7 +65,7 @@ def shortened(folder):
     return str(target / "*.yaml")
 
 
-def config(stack, rules, alertmanager):
+def config(services, rules, alertmanager):
     """deploy/prometheus/prometheus.yml with the addresses of here, once a second."""
     shipped = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
     shipped["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
@@ -55,7 +73,7 @@ def config(stack, rules, alertmanager):
     shipped["alerting"]["alertmanagers"][0]["static_configs"][0]["targets"] = [alertmanager]
     for job in shipped["scrape_configs"]:
         service = job["job_name"].removeprefix("lckv-")
-        job["static_configs"][0]["targets"] = [p.metrics for name, p in stack.services() if name == service]
+        job["static_configs"][0]["targets"] = [s.metrics for name, s in by_service(services) if name == service]
     return yaml.safe_dump(shipped)
 
 
@@ -69,54 +87,37 @@ class Alertmanager(Process):
             folder,
             "alertmanager",
             [
-                tool("alertmanager") / "prometheus-alertmanager",
+                fetched("alertmanager") / "prometheus-alertmanager",
                 f"--config.file={path}",
                 f"--storage.path={folder / 'am'}",
                 f"--web.listen-address={self.address}",
                 "--cluster.listen-address=",
             ],
-            cwd=tool("alertmanager"),
+            cwd=fetched("alertmanager"),
         )
-        wait_for("alertmanager", self.ready)
-
-    def ready(self):
-        try:
-            return get(f"http://{self.address}/-/ready")
-        except OSError:
-            return None
+        self.wait_for_start(lambda: get(f"http://{self.address}/-/ready"))
 
     def alerts(self):
         return json.loads(get(f"http://{self.address}/api/v2/alerts"))
 
 
 class Watched:
-    """All of it, running, with load."""
+    """All of it, running, with load, until `stack` (an ExitStack) ends."""
 
-    def __init__(self, folder):
-        self.stack = Stack(folder, workers=2)
-        self.alertmanager = Alertmanager(folder)
-        self.prometheus = Prometheus(folder, config(self.stack, shortened(folder), self.alertmanager.address))
-        self.load = [Load(self.stack, f"busy-{i}", 0.2) for i in range(2)] + [
-            Load(self.stack, f"idle-{i}", 3.5) for i in range(2)
-        ]
-        for each in self.load:
-            each.start()
-
-    def stop(self):
-        for each in self.load:
-            each.stopping.set()
-        for each in self.load:
-            each.join()
-        self.prometheus.stop()
-        self.alertmanager.stop()
-        self.stack.stop()
+    def __init__(self, folder, stack):
+        self.services = stack.enter_context(cluster(folder, workers=2))
+        self.alertmanager = stack.enter_context(Alertmanager(folder))
+        settings = config(self.services, shortened(folder), self.alertmanager.address)
+        self.prometheus = stack.enter_context(Prometheus(folder, settings))
+        self.gateway = self.services["gateway"].listen
+        pauses = {"busy-0": 0.2, "busy-1": 0.2, "idle-0": 3.5, "idle-1": 3.5}
+        self.load = [stack.enter_context(Load(self.gateway, name, pause)) for name, pause in pauses.items()]
 
 
 @pytest.fixture(scope="module", name="live")
 def fixture_live(tmp_path_factory):
-    live = Watched(tmp_path_factory.mktemp("live"))
-    yield live
-    live.stop()
+    with contextlib.ExitStack() as stack:
+        yield Watched(tmp_path_factory.mktemp("live"), stack)
 
 
 def numbers(prometheus, expression):
@@ -124,20 +125,19 @@ def numbers(prometheus, expression):
 
 
 def test_the_targets_are_up_and_the_load_is_seen(live):
-    wait_for("targets", lambda: len(numbers(live.prometheus, "up == 1")) == 4)
-    wait_for("restores", lambda: numbers(live.prometheus, "sum(rate(lckv_worker_restored_bytes_total[30s])) > 0"))
+    wait_until("targets", lambda: len(numbers(live.prometheus, "up == 1")) == 4)
+    wait_until("restores", lambda: numbers(live.prometheus, "sum(rate(lckv_worker_restored_bytes_total[30s])) > 0"))
     for target in live.prometheus.api("targets")["activeTargets"]:
         assert target["lastError"] == ""
 
 
 def test_a_drain_hands_everything_over(live):
-    worker = live.stack.workers[1]
-    assert worker.stop() == 0
-    wait_for("one worker", lambda: live.stack.workers_ready() == 1)
-    live.stack.workers[1] = live.stack.start_worker("worker-2", former=worker)
-    wait_for("two workers", lambda: live.stack.workers_ready() == 2)
+    live.services["worker-2"].stop()
+    live.services.wait_for_workers(1)
+    live.services.start("worker-2")
+    live.services.wait_for_workers(2)
     # worker-2's series begin anew; what it handed over shows at the gateway's side and in the cache node.
-    wait_for(
+    wait_until(
         "turns",
         lambda: numbers(live.prometheus, 'rate(lckv_gateway_requests_total{code="OK", method="Chat"}[10s]) > 0'),
     )
@@ -145,7 +145,7 @@ def test_a_drain_hands_everything_over(live):
 
 def test_every_panel_has_data(live):
     for where, expression in watched.panel_queries():
-        wait_for(f"{where}: {expression}", lambda e=expression: numbers(live.prometheus, e))
+        wait_until(f"{where}: {expression}", lambda e=expression: numbers(live.prometheus, e))
 
 
 def test_every_rule_has_data(live):
@@ -186,8 +186,7 @@ def test_the_overview_can_be_drawn(live, tmp_path):
         time.sleep(60 * float(os.environ["LCKV_PICTURE_MINUTES"]))
     if shutil.which("chromium"):
         line += ["--png", out]
-    drawing = Process(tmp_path, "picture", line)
-    assert drawing.popen.wait(120) == 0, drawing.log.read_text()
+    Tool(*line, seconds=120).run()
     page = (tmp_path / "overview.html").read_text()
     for panel in watched.panels_of(json.loads((ROOT / "deploy/grafana/overview.json").read_text())):
         assert panel["title"] in page
@@ -197,8 +196,8 @@ def test_the_overview_can_be_drawn(live, tmp_path):
 
 
 def test_a_killed_worker_is_an_alert_in_alertmanager(live):
-    victim = live.stack.workers[0]
-    victim.popen.send_signal(signal.SIGKILL)
+    victim = live.services["worker-1"]
+    victim.kill()
 
     def arrived():
         return [
@@ -207,15 +206,15 @@ def test_a_killed_worker_is_an_alert_in_alertmanager(live):
             if a["labels"]["alertname"] == "LckvWorkerDown" and a["labels"]["instance"] == victim.metrics
         ]
 
-    alert = wait_for("LckvWorkerDown in Alertmanager", arrived)[0]
+    alert = wait_until("LckvWorkerDown in Alertmanager", arrived)[0]
     assert alert["status"]["state"] == "active"
     assert alert["labels"]["severity"] == "ticket"
     assert victim.metrics in alert["annotations"]["summary"]
     assert alert["annotations"]["runbook_url"] == "docs/operating.md#lckvworkerdown"
     # The other worker carries on: conversations do not end.
-    assert live.stack.chat("after-the-kill")
+    turn(live.gateway, "after-the-kill", tokens=24)
 
 
 def test_no_conversation_failed(live):
     assert sum(each.turns for each in live.load) > 20
-    assert sum(each.failed for each in live.load) == 0
+    assert [failure for each in live.load for failure in each.failures] == []

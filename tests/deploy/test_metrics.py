@@ -1,34 +1,38 @@
 """docs/metrics.md and the real /metrics are what the registry says."""
 
 import re
-import subprocess
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_classic
 
 import watched
-from stack import BINARY, ROOT, Stack, get, registry, tool
+from harness import BINARY, ROOT
+from harness.metrics import get, registry
+from harness.services import TurnFailed, chat
+from harness.tools import Tool, promtool
+from stack import by_service, cluster
+
+
+TOKENS = 24  # of a turn
 
 
 @pytest.fixture(scope="module", name="scrapes")
 def fixture_scrapes(tmp_path_factory):
     """Of each service: (its name, the classic text, the OpenMetrics text), after some turns."""
-    stack = Stack(tmp_path_factory.mktemp("metrics"), workers=1)
-    for turn in range(2):
-        for session in range(3):
-            stack.chat(f"session-{session}", prompt=f"Turn {turn}")
-    stack.chat("no such name!", check=False)
-    urls = [(service, f"http://{process.metrics}/metrics") for service, process in stack.services()]
-    texts = [
-        (service, get(url), get(url, "application/openmetrics-text;version=1.0.0,*/*;q=0.1")) for service, url in urls
-    ]
-    stack.stop()
-    return texts
+    with cluster(tmp_path_factory.mktemp("metrics"), workers=1) as running:
+        gateway = running["gateway"].listen
+        for turn in range(2):
+            for session in range(3):
+                chat(gateway, f"session-{session}", "--prompt", f"Turn {turn}", "--max-tokens", TOKENS, "--ignore-eos")
+        with pytest.raises(TurnFailed):
+            chat(gateway, "no such name!", "--prompt", "Who's there?")
+        urls = [(name, f"http://{service.metrics}/metrics") for name, service in by_service(running)]
+        return [(name, get(url), get(url, "application/openmetrics-text;version=1.0.0,*/*;q=0.1")) for name, url in urls]
 
 
 def test_the_document_is_what_the_registry_prints():
-    printed = subprocess.run([BINARY, "metrics", "--markdown"], stdout=subprocess.PIPE, text=True, check=True).stdout
+    printed = Tool(BINARY).run("metrics", "--markdown").stdout
     assert (ROOT / "docs/metrics.md").read_text() == printed, "run: lckv metrics --markdown >docs/metrics.md"
 
 
@@ -41,10 +45,7 @@ def test_descriptors_are_complete():
 
 
 def test_advice_names_flags_and_metrics_that_exist():
-    helps = "".join(
-        subprocess.run([BINARY, service, "--help"], stdout=subprocess.PIPE, text=True, check=True).stdout
-        for service in ("gateway", "worker", "cache-node")
-    )
+    helps = "".join(Tool(BINARY).output(service, "--help") for service in ("gateway", "worker", "cache-node"))
     known = registry()
     for name, metric in known.items():
         for flag in re.findall(r"--[a-z][a-z-]+", metric["when_bad"]):
@@ -56,15 +57,7 @@ def test_advice_names_flags_and_metrics_that_exist():
 def test_promtool_accepts_the_classic_text(scrapes):
     for service, classic, _ in scrapes:
         own = re.sub(r"^(# \w+ )?vllm:.*\n", "", classic, flags=re.MULTILINE)  # a colon is for recording rules
-        done = subprocess.run(
-            [tool("prometheus") / "promtool", "check", "metrics"],
-            input=own,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            check=False,
-        )
-        assert done.returncode == 0, f"{service}: {done.stdout}"
+        promtool("check", "metrics", text=own)
 
 
 def test_both_formats_say_the_same(scrapes):
@@ -117,7 +110,7 @@ def test_the_load_was_counted(scrapes):
         "lckv_worker_output_tokens_total",
         "vllm:generation_tokens_total",
     ):
-        assert values[name] == 6 * 24, name
+        assert values[name] == 6 * TOKENS, name
     assert values["lckv_gateway_requests_total"] >= 7
     assert values["lckv_cache_sync_seconds_count"] >= 6
     assert values["lckv_worker_step_seconds_count"] == values["lckv_worker_batch_rows_count"] > 0

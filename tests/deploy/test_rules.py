@@ -1,12 +1,12 @@
 """Rules and configurations are valid, and each alert fires when it should and only then."""
 
-import subprocess
-
 import pytest
 import yaml
 
 import watched
-from stack import ROOT, registry, tool
+from harness import ROOT
+from harness.metrics import registry
+from harness.tools import Tool, fetched, promtool
 
 GATEWAY, WORKER, NODE = (
     '{job="lckv-%s", instance="%s"' % pair for pair in (("gateway", "g"), ("worker", "w"), ("cache-node", "c"))
@@ -143,17 +143,6 @@ CASES = {  # alert: (series with which it fires, series with which it does not),
 }
 
 
-def promtool(*arguments):
-    done = subprocess.run(
-        [tool("prometheus") / "promtool", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    return done.returncode, done.stdout
-
-
 def case(alert, series, fires):
     """A promtool test: `alert` fires an hour and a half into `series`, or does not."""
     expected = [{"labels": "{}", "value": 1}] if fires else []
@@ -173,20 +162,13 @@ def run_cases(folder, cases):
             {"rule_files": [str(p) for p in watched.RULE_FILES], "evaluation_interval": "1m", "tests": cases}
         )
     )
-    return promtool("test", "rules", path)
+    done = promtool("test", "rules", path, check=False)
+    return done.returncode, done.stdout + done.stderr
 
 
 def test_configurations_are_valid():
-    status, output = promtool("check", "config", ROOT / "deploy/prometheus/prometheus.yml")
-    assert status == 0 and "rule files found" in output, output
-    done = subprocess.run(
-        [tool("alertmanager") / "amtool", "check-config", ROOT / "deploy/alertmanager/alertmanager.yml"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout
+    assert "rule files found" in promtool("check", "config", ROOT / "deploy/prometheus/prometheus.yml").stdout
+    Tool(fetched("alertmanager") / "amtool").run("check-config", ROOT / "deploy/alertmanager/alertmanager.yml")
 
 
 def test_alertmanager_names_alerts_that_exist():

@@ -6,7 +6,7 @@ import re
 import promql_parser
 import yaml
 
-from stack import ROOT
+from harness import ROOT
 
 RULE_FILES = sorted((ROOT / "deploy/prometheus/rules").glob("*.yaml"))
 DASHBOARDS = sorted((ROOT / "deploy/grafana").glob("*.json"))

@@ -10,5 +10,5 @@ import os
 import pathlib
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-BINARY = pathlib.Path(os.environ.get("LCKV_BINARY") or ROOT / "build" / "release" / "bin" / "lckv")
+BINARY = pathlib.Path(os.environ.get("LCKV_BINARY") or ROOT / "build" / "release" / "bin" / "lckv").absolute()
 MODEL = ROOT / "tests" / "data" / "models" / "bard-lckv-w2"

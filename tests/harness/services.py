@@ -33,6 +33,12 @@ class Service(Process):
         self.listen, self.metrics = addresses["listen"], addresses.get("metrics", "")
 
 
+def ready_workers(gateway):
+    """How many the gateway, a Service, sees."""
+    found = metrics.samples(gateway.metrics, "lckv_gateway_workers")
+    return sum(int(value) for labels, value in found if labels["state"] == "ready")
+
+
 class Cluster:
     """A cache node, workers, and a gateway that knows them; `services` by the names cache-node, worker-1…, gateway.
 
@@ -82,13 +88,8 @@ class Cluster:
         for name in ("gateway", *self.worker_names, "cache-node"):
             self[name].stop()
 
-    def ready_workers(self):
-        """How many the gateway sees."""
-        found = metrics.samples(self["gateway"].metrics, "lckv_gateway_workers")
-        return sum(int(value) for labels, value in found if labels["state"] == "ready")
-
     def wait_for_workers(self, count):
-        wait_until(f"{count} ready workers", lambda: self.ready_workers() == count, self["gateway"])
+        wait_until(f"{count} ready workers", lambda: ready_workers(self["gateway"]) == count, self["gateway"])
 
 
 class TurnFailed(AssertionError):
