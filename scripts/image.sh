@@ -43,7 +43,7 @@ copy_copyright() {
 }
 
 collect() {
-  local to=$1 library program="$bin/lckv"
+  local to=$1 program="$bin/lckv"
   [ -x "$program" ] || die "no $program: scripts/build.sh release lckv"
   rm -rf "$to"
   mkdir -p "$to/usr/local/bin" "$to/usr/local/lib/lckv" "$to/etc/ld.so.conf.d"
@@ -54,11 +54,12 @@ collect() {
     install -m 755 -s "$bin/liblckv_cuda.so" "$to/usr/local/lib/liblckv_cuda.so"
     wanted+=("$bin/liblckv_cuda.so")
   fi
-  local -a libraries=()
+  local found=""
   for program in "${wanted[@]}"; do
-    while read -r library; do libraries+=("$library"); done < <(libraries_of "$program")
+    found+=$(libraries_of "$program")$'\n'  # an assignment: where that fails the script ends
   done
-  mapfile -t libraries < <(printf '%s\n' "${libraries[@]}" | sort -u)
+  local -a libraries
+  mapfile -t libraries < <(sort -u <<<"$found" | sed '/^$/d')
   install -m 644 "${libraries[@]}" "$to/usr/local/lib/lckv/"
   mapfile -t libraries < <(realpath "${libraries[@]}")
   # dpkg knows files by the names they were packed with: with or without /usr.

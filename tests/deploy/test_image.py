@@ -1,8 +1,10 @@
 """The container image: what is in it, and that a conversation in it outlives its worker."""
 
 import json
+import os
 import pathlib
 import re
+import shutil
 import sys
 import uuid
 
@@ -184,3 +186,11 @@ def test_the_files_of_the_cuda_variant(tmp_path):
     collect.run(*arguments)
     assert (tmp_path / "files" / "usr" / "local" / "lib" / "liblckv_cuda.so").stat().st_size > 0
     assert (tmp_path / "files" / "usr" / "local" / "bin" / "lckv").exists()
+
+    # As without the packages of CUDA.
+    ldd = tmp_path / "ldd"
+    ldd.write_text(f"#!/bin/sh\ncase $1 in *_cuda.so) printf '\\tlibcublas.so => not found\\n' ;; *) {shutil.which('ldd')} $1 ;; esac\n")
+    ldd.chmod(0o755)
+    incomplete = Tool(*collect.command, environment={"PATH": f"{tmp_path}:{os.environ['PATH']}"})
+    result = incomplete.run(*arguments, check=False)
+    assert result.returncode == 1 and "needs libcublas.so" in result.stderr
