@@ -248,6 +248,7 @@ class Demo:
         self.services, self.script, self.page = services, script, Page()
         self.kv_bytes_full_map = kv_bytes_full_map
         self.session = "demo"
+        print("First the same conversation is held in a twin session, which nothing happens to.\n", flush=True)
         self.seed, self.twin = rehearse(services, script)
 
     def turn(self, number, kill_after=None):
@@ -309,7 +310,7 @@ def describe(services):
     compared = f"with the full map {full:,}: {full / own:.1f} times as many" if own != full else "the full map"
     print(f"  KV         {own:,} bytes a token ({model['kv_dtype']}); {compared}")
     print("  services   " + ", ".join(f"{name} {address}" for name, address in services.addresses.items()))
-    print(f"  logs       {services.logs}\n", flush=True)
+    print(f"  logs       {os.path.relpath(services.logs)}\n", flush=True)
     return full
 
 
@@ -338,6 +339,7 @@ def main():
                 chat(services)
             else:
                 Demo(services, script, kv_bytes_full_map).run()
+                print("Every turn gave the tokens of the twin session.", flush=True)
     return 0
 
 
@@ -345,7 +347,7 @@ if __name__ == "__main__":
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         sys.exit(main())
-    except DemoError as error:
+    except (DemoError, OSError) as error:
         print(f"\ndemo: {error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
