@@ -81,8 +81,8 @@ CASES = {  # alert: (series with which it fires, series with which it does not),
     "LckvRestoresFallBack": (
         {REENCODED % "absent": "0+2x600", REENCODED % "complete": "0x600"}
         | steady("lckv_worker_cached_tokens_total", WORKER, 100),
-        {REENCODED % "absent": "0x600", REENCODED % "complete": "0+9x600"}
-        | steady("lckv_worker_cached_tokens_total", WORKER, 100),
+        {REENCODED % "absent": "0+1x600", REENCODED % "complete": "0+9x600"}
+        | steady("lckv_worker_cached_tokens_total", WORKER, 190),
     ),
     "LckvChecksumFailures": (
         one("lckv_cache_checksum_failures_total", NODE, "0x80 1x600", ', at="load"'),
@@ -125,7 +125,7 @@ CASES = {  # alert: (series with which it fires, series with which it does not),
         {LOOKUPS % "storage": "0+6x600", LOOKUPS % "memory": "0+4x600"} | level("lckv_cache_evictions_total", NODE, 5),
     ),
     "LckvCacheSyncSlow": (
-        {SYNC % "0.25": "0+90x600", SYNC % "1.0": "0+100x600", SYNC % "+Inf": "0+100x600"},
+        {SYNC % "0.25": "0+98x600", SYNC % "1.0": "0+100x600", SYNC % "+Inf": "0+100x600"},
         {SYNC % "0.25": "0+100x600", SYNC % "1.0": "0+100x600", SYNC % "+Inf": "0+100x600"},
     ),
     "LckvCacheDiskFilling": (
@@ -134,13 +134,45 @@ CASES = {  # alert: (series with which it fires, series with which it does not),
     ),
     "LckvCacheDiskFull": (
         level("lckv_cache_filesystem_free_bytes", NODE, 2) | level("lckv_cache_filesystem_size_bytes", NODE, 100),
-        level("lckv_cache_filesystem_free_bytes", NODE, 9) | level("lckv_cache_filesystem_size_bytes", NODE, 100),
+        level("lckv_cache_filesystem_free_bytes", NODE, 4) | level("lckv_cache_filesystem_size_bytes", NODE, 100),
     ),
     "LckvCacheSessionsNearLimit": (
         level("lckv_cache_sessions", NODE, 95) | level("lckv_cache_session_capacity", NODE, 100),
         level("lckv_cache_sessions", NODE, 85) | level("lckv_cache_session_capacity", NODE, 100),
     ),
 }
+FULL_POOL = level("lckv_worker_kv_used_pages", WORKER, 99) | level("lckv_worker_kv_capacity_pages", WORKER, 100)
+# Where an expression has two sides: (alert, series, whether it fires).
+MORE_CASES = [
+    (
+        "LckvFilesRefused",
+        one("lckv_tls_loads_total", WORKER, "0x75 1x600", ', use="components", outcome="failed"'),
+        True,
+    ),
+    ("LckvChecksumFailures", one("lckv_worker_checksum_failures_total", WORKER, "0x80 1x600"), True),
+    (
+        "LckvKvPoolFull",
+        FULL_POOL | steady("lckv_worker_turns_total", WORKER, 1, ', outcome="RESOURCE_EXHAUSTED"'),
+        True,
+    ),
+    (
+        "LckvKvPoolFull",
+        FULL_POOL
+        | level("lckv_worker_kv_used_pages", WORKER, 90)
+        | steady("lckv_worker_evictions_total", WORKER, 1, EVICTED),
+        False,
+    ),
+    (
+        "LckvCacheArenaTooSmall",
+        {LOOKUPS % "storage": "0+4x600", LOOKUPS % "memory": "0+6x600"} | steady("lckv_cache_evictions_total", NODE, 5),
+        False,
+    ),
+    (
+        "LckvCacheDiskFilling",
+        level("lckv_cache_filesystem_free_bytes", NODE, 11) | level("lckv_cache_filesystem_size_bytes", NODE, 100),
+        False,
+    ),
+]
 
 
 def case(alert, series, fires):
@@ -190,6 +222,12 @@ def test_each_alert_has_a_case():
 def test_alert_fires_when_it_should_and_only_then(alert, tmp_path):
     bad, good = CASES[alert]
     status, output = run_cases(tmp_path, [case(alert, bad, True), case(alert, good, False)])
+    assert status == 0, output
+
+
+@pytest.mark.parametrize("alert, series, fires", MORE_CASES)
+def test_both_sides_of_an_expression_count(alert, series, fires, tmp_path):
+    status, output = run_cases(tmp_path, [case(alert, series, fires)])
     assert status == 0, output
 
 
