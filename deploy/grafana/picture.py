@@ -180,6 +180,7 @@ def photograph(page, height, png):
             ],
             check=True,
             stderr=subprocess.DEVNULL,
+            timeout=60,
         )
 
 

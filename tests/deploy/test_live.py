@@ -217,4 +217,5 @@ def test_a_killed_worker_is_an_alert_in_alertmanager(live):
 
 def test_no_conversation_failed(live):
     assert sum(each.turns for each in live.load) > 20
+    assert all(each.is_alive() for each in live.load)
     assert [failure for each in live.load for failure in each.failures] == []

@@ -40,8 +40,13 @@ def helm_path(name):
 
 
 @functools.lru_cache(None)
+def _helm_home():
+    """A folder for helm's own files, removed when Python ends."""
+    return tempfile.TemporaryDirectory(prefix="lckv-helm-")
+
+
 def _helm_environment():
-    home = tempfile.mkdtemp(prefix="lckv-helm-")
+    home = _helm_home().name
     folders = {f"HELM_{kind}_HOME": os.path.join(home, kind.lower()) for kind in ("CACHE", "CONFIG", "DATA")}
     return {**os.environ, **folders, "KUBECONFIG": os.path.join(home, "none")}
 
@@ -53,7 +58,7 @@ def run_helm(name, *arguments, values=None):
             file.write(values)
             file.flush()
             arguments += ("--values", file.name)
-        result = subprocess.run([helm_path(name), *arguments], env=_helm_environment(), text=True, check=False,
+        result = subprocess.run([helm_path(name), *arguments], env=_helm_environment(), text=True, check=False, timeout=60,
                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     if result.returncode:
         raise HelmError(result.stdout + result.stderr)

@@ -9,7 +9,8 @@ import chart
 import pytest
 import yaml
 
-BINARY = os.environ.get("LCKV_BINARY", str(chart.ROOT / "build" / "release" / "bin" / "lckv"))
+from harness import BINARY
+
 PARTS = {"gateway": "gateway", "worker": "worker", "cache-node": "cacheNode"}
 
 
