@@ -31,7 +31,6 @@ class Block:
     info: str
     text: str
     output: str = None  # what the document says that it prints
-    output_line: int = 0
 
     @property
     def name(self):
@@ -50,7 +49,7 @@ def blocks():
             else:
                 text = "".join(each + "\n" for each in lines)
                 if open_info == "text output":
-                    found[-1].output, found[-1].output_line = text, begin
+                    found[-1].output = text
                 else:
                     found.append(Block(path, begin, open_info, text))
                 open_info = None
@@ -63,6 +62,21 @@ RUN = [block for block in BLOCKS if block.info == "sh run"]
 OTHERS = [block for block in BLOCKS if block.info not in ("sh run", "yaml", "text", "json")]
 
 
+def with_output(document, block, output):
+    """The document, with another output of `block`. Found by its text: other outputs above it may have been written since."""
+    before = f"{block.text}```\n\n```text output\n"
+    assert document.count(before + block.output) == 1, block.name
+    return document.replace(before + block.output, before + output)
+
+
+def test_outputs_are_written_where_they_belong():
+    document = "".join(f"```sh run\n{text}\n```\n\n```text output\n{output}\n```\n" for text, output in ("ab", "cd"))
+    document = with_output(document, Block(ROOT / "a.md", 1, "sh run", "a\n", "b\n"), "1\n2\n")
+    document = with_output(document, Block(ROOT / "a.md", 8, "sh run", "c\n", "d\n"), "3\n")
+    assert document == ("```sh run\na\n```\n\n```text output\n1\n2\n```\n"
+                        "```sh run\nc\n```\n\n```text output\n3\n```\n")
+
+
 @pytest.mark.parametrize("block", RUN, ids=lambda block: block.name)
 def test_runs(block, tmp_path):
     environment = {**os.environ, "LCKV": str(BINARY), "TMPDIR": str(tmp_path),
@@ -71,10 +85,8 @@ def test_runs(block, tmp_path):
                             capture_output=True, timeout=120, check=False)
     assert result.returncode == 0, f"{block.name}: {result.stderr}"
     if os.environ.get("LCKV_UPDATE_DOCS") and block.output is not None and result.stdout != block.output:
-        lines = block.path.read_text().splitlines(keepends=True)
-        lines[block.output_line:block.output_line + block.output.count("\n")] = result.stdout
-        block.path.write_text("".join(lines))
-        pytest.skip("output written; once more for the next block")
+        block.path.write_text(with_output(block.path.read_text(), block, result.stdout))
+        pytest.skip("output written")
     if block.output is not None:
         assert result.stdout == block.output, f"{block.name} (LCKV_UPDATE_DOCS=1 writes it)"
 
