@@ -361,8 +361,12 @@ def saturation():
         lines(
             "Certificates are valid for",
             "s",
-            "The time that is left; 0: none in use, or expired.",
-            ("min by (use) (clamp_min(lckv_tls_certificate_expiry_timestamp_seconds - time(), 0))", "{{use}}"),
+            "The time that is left to the first that expires; 0: none in use, or expired.",
+            (
+                "min by (use) (clamp_min((lckv_tls_certificate_expiry_timestamp_seconds > 0) - time(), 0))"
+                " or max by (use) (lckv_tls_certificate_expiry_timestamp_seconds)",
+                "{{use}}",
+            ),
         ),
         lines(
             "API keys",

@@ -1,5 +1,7 @@
 """The few kinds of panels that our dashboards are made of, in the units that Grafana knows."""
 
+import re
+
 from grafana_foundation_sdk.builders import common, dashboard, prometheus, stat, timeseries
 from grafana_foundation_sdk.models.common import BigValueColorMode, BigValueGraphMode, LegendDisplayMode
 from grafana_foundation_sdk.models.common import LegendPlacement, StackingMode, TooltipDisplayMode, VisibilityMode
@@ -10,10 +12,19 @@ SOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
 COLUMNS = 24
 
 
+def chosen(expression):
+    """With each of our metrics asked for in the namespaces that the board's variable says; without Kubernetes that is all."""
+
+    def narrow(match):
+        return f'{match[1]}{{{match[2] + ", " if match[2] else ""}namespace=~"$namespace"}}'
+
+    return re.sub(r"((?:namespace:lckv|\blckv|\bprocess)_[\w:]+)(?:\{([^}]*)\})?", narrow, expression)
+
+
 def targets(panel, queries):
     """Adds `queries`, a list of (expression, legend)."""
     for letter, (expression, legend) in zip("ABCDEFGHIJ", queries):
-        query = prometheus.Dataquery().ref_id(letter).expr(expression).legend_format(legend)
+        query = prometheus.Dataquery().ref_id(letter).expr(chosen(expression)).legend_format(legend)
         panel = panel.with_target(query.range())
     return panel
 
@@ -47,14 +58,15 @@ def lines(title, unit, description, *queries, stacked=False, share=False, width=
     return targets(panel, queries)
 
 
-def number(title, unit, description, expression, steps=(), decimals=None, width=4):
-    """One number with its recent course. `steps`: (from value, color), the first from None."""
+def number(title, unit, description, expression, steps=(), decimals=None, width=4, nothing="No data"):
+    """One number with its recent course. `steps`: (from value, color), the first from None. `nothing`: said without data."""
     panel = (
         stat.Panel()
         .title(title)
         .description(description)
         .datasource(SOURCE)
         .unit(unit)
+        .no_value(nothing)
         .span(width)
         .height(5)
         .graph_mode(BigValueGraphMode.AREA)
@@ -114,6 +126,7 @@ def board(uid, title, description, rows, variables=()):
             .include_vars(True)
         )
         .with_variable(dashboard.DatasourceVariable("datasource").label("Data source").type("prometheus"))
+        .with_variable(choice("namespace", "Namespace", "label_values(lckv_gateway_workers, namespace)"))
     )
     for variable in variables:
         result = result.with_variable(variable)
@@ -126,11 +139,16 @@ def board(uid, title, description, rows, variables=()):
 
 def instances(name, label, metric):
     """A variable: the addresses of those who have `metric`; all of them at first."""
+    return choice(name, label, f"label_values({chosen(metric)}, instance)")
+
+
+def choice(name, label, query):
+    """A variable: some of what `query` finds; all of it at first, and what has no such label."""
     return (
         dashboard.QueryVariable(name)
         .label(label)
         .datasource(SOURCE)
-        .query(f"label_values({metric}, instance)")
+        .query(query)
         .refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
         .multi(True)
         .include_all(True)

@@ -41,6 +41,7 @@ def test_each_dashboard_is_whole():
         uids.add(board["uid"])
         titles.add(board["title"])
         assert board["schemaVersion"] >= 39
+        assert {"datasource", "namespace"} <= {variable["name"] for variable in board["templating"]["list"]}
         seen = set()
         for panel in watched.panels_of(board):
             assert panel["title"] not in seen, f"{path.name}: two panels '{panel['title']}'"
@@ -55,8 +56,9 @@ def test_each_dashboard_is_whole():
 def test_panels_read_metrics_that_exist(where, expression):
     promql_parser.parse(expression)
     known = registry()
-    for name, _ in watched.selectors(expression):
+    for name, selector in watched.selectors(expression):
         assert name in watched.records() or watched.family(name, known), f"{where}: {name}"
+        assert 'namespace=~".*"' in selector, f"{where}: {name} is of all namespaces, whatever the board's variable says"
 
 
 def test_every_metric_of_the_services_is_shown():

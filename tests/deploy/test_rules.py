@@ -23,16 +23,19 @@ def one(metric, where, values, more=""):
     return {metric + where + more + "}": values}
 
 
-def fast(slow_share, histogram, bound):
-    """Of 100 events a minute, `slow_share` percent above the bound."""
+def fast(slow_share, histogram, bound, turns=100):
+    """Of 100 events a minute, `slow_share` percent above the bound; so many turns a minute."""
     return {
         histogram % ("bucket", f', le="{bound}"'): f"0+{100 - slow_share}x600",
         histogram % ("count", ""): "0+100x600",
+        TURNS % "OK": f"0+{turns:g}x600",
     }
 
 
-def failing(percent):
-    return {TURNS % "OK": f"0+{1000 - 10 * percent:g}x600", TURNS % "INTERNAL": f"0+{10 * percent:g}x600"}
+def failing(percent, turns=1000):
+    """`turns` a minute, `percent` of them fail."""
+    bad = turns * percent / 100
+    return {TURNS % "OK": f"0+{turns - bad:g}x600", TURNS % "INTERNAL": f"0+{bad:g}x600"}
 
 
 def steady(metric, where, per_minute, more=""):
@@ -109,8 +112,10 @@ CASES = {  # alert: (series with which it fires, series with which it does not),
         one("lckv_worker_waiting_turns", WORKER, "0x86 9x2 0x600"),
     ),
     "LckvTurnsRefused": (
-        steady("lckv_gateway_admission_rejects_total", GATEWAY, 1, ', reason="QUEUE_FULL"'),
-        steady("lckv_gateway_admission_rejects_total", GATEWAY, 1, ', reason="DRAINING"'),
+        failing(0) | steady("lckv_gateway_admission_rejects_total", GATEWAY, 20, ', reason="QUEUE_FULL"'),
+        failing(0)
+        | steady("lckv_gateway_admission_rejects_total", GATEWAY, 5, ', reason="QUEUE_FULL"')
+        | steady("lckv_gateway_admission_rejects_total", GATEWAY, 20, ', reason="DRAINING"'),
     ),
     "LckvKvPoolFull": (
         level("lckv_worker_kv_used_pages", WORKER, 99)
@@ -142,7 +147,9 @@ CASES = {  # alert: (series with which it fires, series with which it does not),
     ),
 }
 FULL_POOL = level("lckv_worker_kv_used_pages", WORKER, 99) | level("lckv_worker_kv_capacity_pages", WORKER, 100)
-# Where an expression has two sides: (alert, series, whether it fires).
+HERE, THERE = ', namespace="here"', ', namespace="there"'
+READY = ', state="ready"'
+# Where an expression has more than one side: (alert, series, whether it fires).
 MORE_CASES = [
     (
         "LckvFilesRefused",
@@ -170,6 +177,41 @@ MORE_CASES = [
     (
         "LckvCacheDiskFilling",
         level("lckv_cache_filesystem_free_bytes", NODE, 11) | level("lckv_cache_filesystem_size_bytes", NODE, 100),
+        False,
+    ),
+    ("LckvErrorsBurnFast", failing(50, turns=0.1), False),  # failed turns of a quiet night
+    ("LckvErrorsBurnFast", failing(50, turns=0.2), True),  # many failed turns of few
+    ("LckvFirstTokenBurnFast", fast(75, TTFT, 2.5, turns=0.1), False),  # slow first tokens of a quiet night
+    ("LckvTokenBurnFast", fast(16, ITL, 0.2, turns=0.1), False),  # slow tokens of a quiet night
+    (  # a lone refused call
+        "LckvTurnsRefused",
+        failing(0, turns=1) | one("lckv_gateway_admission_rejects_total", GATEWAY, "0x84 1x600", ', reason="QUEUE_FULL"'),
+        False,
+    ),
+    (  # no worker, though another namespace has some
+        "LckvNoWorkerReady",
+        level("lckv_gateway_workers", GATEWAY, 0, READY + HERE) | level("lckv_gateway_workers", GATEWAY, 2, READY + THERE),
+        True,
+    ),
+    ("LckvCacheNodeDown", level("lckv_gateway_workers", GATEWAY, 1, READY), True),  # no cache node among the targets
+    (  # a cache node of another namespace
+        "LckvCacheNodeDown",
+        level("lckv_gateway_workers", GATEWAY, 1, READY + HERE) | level("up", NODE, 1, THERE),
+        True,
+    ),
+    (  # a cache node that is there
+        "LckvCacheNodeDown",
+        level("lckv_gateway_workers", GATEWAY, 1, READY + HERE) | level("up", NODE, 1, HERE),
+        False,
+    ),
+    (  # no gateway, though another namespace has one
+        "LckvMetricsMissing",
+        level("lckv_worker_turn_capacity", WORKER, 64, HERE) | level("lckv_gateway_workers", GATEWAY, 2, READY + THERE),
+        True,
+    ),
+    (  # a gateway that is there
+        "LckvMetricsMissing",
+        level("lckv_worker_turn_capacity", WORKER, 64, HERE) | level("lckv_gateway_workers", GATEWAY, 2, READY + HERE),
         False,
     ),
 ]
