@@ -150,6 +150,13 @@ def test_grafana_finds_prometheus_and_the_dashboards(services):
     assert home.startswith(folder) and (FOLDER / "grafana" / os.path.basename(home)).exists()
 
 
+def test_nobody_logs_in_to_grafana_with_the_password_that_everybody_knows(services):
+    environment = services["grafana"]["environment"]
+    closed = environment["GF_AUTH_DISABLE_LOGIN_FORM"] == "true" and environment["GF_AUTH_BASIC_ENABLED"] == "false"
+    assert closed or environment.get("GF_SECURITY_ADMIN_PASSWORD")
+    assert environment["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"
+
+
 class HealthChecks(threading.Thread):
     """Runs the containers' health checks: podman leaves that to systemd, which is not everywhere."""
 
