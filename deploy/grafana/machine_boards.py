@@ -4,7 +4,7 @@ from panels import board, instances, lines, quantiles, rate, share
 
 WORKER = '{instance=~"$worker"}'
 NODE = '{instance=~"$node"}'
-OURS = '{job=~"(.*lckv-)?(gateway|worker|cache-node)"}'
+OURS = '{job=~".*lckv-(gateway|worker|cache-node)"}'
 
 
 def engine():

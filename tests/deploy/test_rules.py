@@ -112,10 +112,8 @@ CASES = {  # alert: (series with which it fires, series with which it does not),
         one("lckv_worker_waiting_turns", WORKER, "0x86 9x2 0x600"),
     ),
     "LckvTurnsRefused": (
-        failing(0) | steady("lckv_gateway_admission_rejects_total", GATEWAY, 20, ', reason="QUEUE_FULL"'),
-        failing(0)
-        | steady("lckv_gateway_admission_rejects_total", GATEWAY, 5, ', reason="QUEUE_FULL"')
-        | steady("lckv_gateway_admission_rejects_total", GATEWAY, 20, ', reason="DRAINING"'),
+        {TURNS % "OK": "0+98x600", TURNS % "RESOURCE_EXHAUSTED": "0+2x600"},
+        {TURNS % "OK": "0+995x600", TURNS % "RESOURCE_EXHAUSTED": "0+5x600", TURNS % "UNAVAILABLE": "0+20x600"},
     ),
     "LckvKvPoolFull": (
         level("lckv_worker_kv_used_pages", WORKER, 99)
@@ -183,11 +181,12 @@ MORE_CASES = [
     ("LckvErrorsBurnFast", failing(50, turns=0.2), True),  # many failed turns of few
     ("LckvFirstTokenBurnFast", fast(75, TTFT, 2.5, turns=0.1), False),  # slow first tokens of a quiet night
     ("LckvTokenBurnFast", fast(16, ITL, 0.2, turns=0.1), False),  # slow tokens of a quiet night
-    (  # a lone refused call
+    (  # a lone refused turn
         "LckvTurnsRefused",
-        failing(0, turns=1) | one("lckv_gateway_admission_rejects_total", GATEWAY, "0x84 1x600", ', reason="QUEUE_FULL"'),
+        {TURNS % "OK": "0+1x600", TURNS % "RESOURCE_EXHAUSTED": "0x84 1x600"},
         False,
     ),
+    ("LckvGatewayDown", {'up{job="gateway", instance="g"}': "0x600"}, False),  # a gateway of something else
     (  # no worker, though another namespace has some
         "LckvNoWorkerReady",
         level("lckv_gateway_workers", GATEWAY, 0, READY + HERE) | level("lckv_gateway_workers", GATEWAY, 2, READY + THERE),
