@@ -189,7 +189,8 @@ MORE_CASES = [
     ("LckvGatewayDown", {'up{job="gateway", instance="g"}': "0x600"}, False),  # a gateway of something else
     (  # no worker, though another namespace has some
         "LckvNoWorkerReady",
-        level("lckv_gateway_workers", GATEWAY, 0, READY + HERE) | level("lckv_gateway_workers", GATEWAY, 2, READY + THERE),
+        level("lckv_gateway_workers", GATEWAY, 0, READY + HERE)
+        | level("lckv_gateway_workers", GATEWAY, 2, READY + THERE),
         True,
     ),
     ("LckvCacheNodeDown", level("lckv_gateway_workers", GATEWAY, 1, READY), True),  # no cache node among the targets
