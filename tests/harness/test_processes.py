@@ -26,16 +26,16 @@ def test_a_service_that_does_not_start_says_why(tmp_path):
         Service(tmp_path, "worker", [BINARY, "worker"])
 
 
-@pytest.mark.parametrize("command, problem", [
-    ("trap 'exit 7' TERM; echo; while :; do sleep 0.05; done", "ended with 7"),
-    ("trap '' TERM; echo; while :; do sleep 0.05; done", "1 s after SIGTERM"),
-    ("echo", "had ended with 0"),
+@pytest.mark.parametrize("command, seconds, problem", [
+    ("trap 'exit 7' TERM; echo; while :; do sleep 0.05; done", 60, "ended with 7"),
+    ("trap '' TERM; echo; while :; do sleep 0.05; done", 1, "1 s after SIGTERM"),
+    ("echo", 60, "had ended with 0"),
 ])
-def test_a_stop_that_fails_is_an_error(tmp_path, command, problem):
+def test_a_stop_that_fails_is_an_error(tmp_path, command, seconds, problem):
     with Process(tmp_path, "rough", ["bash", "-c", command]) as process:
         wait_until("the trap", process.log.read_text)
         if problem.startswith("had"):
             process.popen.wait(60)
         with pytest.raises(AssertionError, match=problem):
-            process.stop(seconds=1)
+            process.stop(seconds)
     assert process.popen.returncode is not None
