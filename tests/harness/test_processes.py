@@ -10,7 +10,7 @@ from harness.services import Service
 def test_waiting_ends_with_the_process(tmp_path):
     process = Process(tmp_path, "short", ["bash", "-c", "echo the reason >&2; exit 3"])
     with pytest.raises(AssertionError, match=r"for ever: short ended\n--- short.log\nthe reason"):
-        wait_until("ever", lambda: False, process)
+        wait_until("ever", lambda: False, process, seconds=3600)
 
 
 def test_waiting_ends_in_time_and_names_the_last_error():
