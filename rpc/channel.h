@@ -23,8 +23,9 @@ struct ChannelSecurity {
 
 // A channel to `address` (host:port). It connects when it is first used. Keepalive: a ping after 30
 // s of silence while calls are running, dead after 10 s without an answer. Reconnects after 0.1 s,
-// then at most every 2 s. Compressed messages are refused (a small one can unpack to a large one).
-// Channels share no connection with others of the same address.
+// then at most every 2 s, looking the name up anew, at most every second. Compressed messages are
+// refused (a small one can unpack to a large one). Channels share no connection with others of the
+// same address.
 std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address,
                                            const ChannelSecurity& security = {});
 
