@@ -25,7 +25,8 @@ class Tracer {
   bool on() const { return queue_ != nullptr; }
 
   // Where an incoming call lies: in its caller's trace or, without a legal "traceparent", at the
-  // beginning of one. Not recorded, the caller's position is passed on as it came.
+  // beginning of one. Not recorded, the caller's position is passed on: as it came when tracing is
+  // off, else as not sampled.
   TracePosition Enter(const grpc::ServerContextBase& call) const;
   // As Enter, but never the beginning of a trace: calls that belong to no turn (renewals, polls)
   // are not worth one. Without a "traceparent" they lie in no trace.
