@@ -177,6 +177,11 @@ MORE_CASES = [
         level("lckv_cache_filesystem_free_bytes", NODE, 11) | level("lckv_cache_filesystem_size_bytes", NODE, 100),
         False,
     ),
+    # Both windows count: what is over, and what has only begun.
+    ("LckvErrorsBurnFast", {TURNS % "OK": "0+1000x600", TURNS % "INTERNAL": "0x40 0+50x30 1500x600"}, False),
+    ("LckvErrorsBurnFast", {TURNS % "OK": "0+1000x600", TURNS % "INTERNAL": "0x83 0+100x600"}, False),
+    ("LckvErrorsBurnSlow", {TURNS % "OK": "0+1000x600", TURNS % "INTERNAL": "0+20x50 1000x600"}, False),
+    ("LckvErrorsBurnSlow", {TURNS % "OK": "0+1000x600", TURNS % "INTERNAL": "0x70 220x600"}, False),
     ("LckvErrorsBurnFast", failing(50, turns=0.1), False),  # failed turns of a quiet night
     ("LckvErrorsBurnFast", failing(50, turns=0.2), True),  # many failed turns of few
     ("LckvFirstTokenBurnFast", fast(75, TTFT, 2.5, turns=0.1), False),  # slow first tokens of a quiet night
@@ -270,6 +275,14 @@ def test_alert_fires_when_it_should_and_only_then(alert, tmp_path):
 @pytest.mark.parametrize("alert, series, fires", MORE_CASES)
 def test_both_sides_of_an_expression_count(alert, series, fires, tmp_path):
     status, output = run_cases(tmp_path, [case(alert, series, fires)])
+    assert status == 0, output
+
+
+def test_without_turns_there_is_no_share(tmp_path):
+    """Nothing, which a dashboard can show as such, instead of 0 / 0."""
+    quiet = case("LckvErrorsBurnFast", {TURNS % "OK": "7x600", TURNS % "INTERNAL": "0x600"}, False)
+    query = {"expr": "namespace:lckv_turn_errors:ratio_rate1h", "eval_time": "90m", "exp_samples": []}
+    status, output = run_cases(tmp_path, [quiet | {"promql_expr_test": [query]}])
     assert status == 0, output
 
 
