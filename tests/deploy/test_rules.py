@@ -185,7 +185,9 @@ MORE_CASES = [
     ("LckvErrorsBurnFast", failing(50, turns=0.1), False),  # failed turns of a quiet night
     ("LckvErrorsBurnFast", failing(50, turns=0.2), True),  # many failed turns of few
     ("LckvFirstTokenBurnFast", fast(75, TTFT, 2.5, turns=0.1), False),  # slow first tokens of a quiet night
+    ("LckvFirstTokenBurnFast", fast(75, TTFT, 2.5, turns=0.2), True),  # of few turns
     ("LckvTokenBurnFast", fast(16, ITL, 0.2, turns=0.1), False),  # slow tokens of a quiet night
+    ("LckvTokenBurnFast", fast(16, ITL, 0.2, turns=0.2), True),  # of few turns
     (  # a lone refused turn
         "LckvTurnsRefused",
         {TURNS % "OK": "0+1x600", TURNS % "RESOURCE_EXHAUSTED": "0x84 1x600"},
