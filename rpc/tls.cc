@@ -8,6 +8,8 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
+#include <cstring>
 #include <functional>
 #include <utility>
 
@@ -32,14 +34,6 @@ bool SameBytes(const TlsPems& a, const TlsPems& b) {
   return a.certificate == b.certificate && a.key == b.key && a.authority == b.authority;
 }
 
-// A memory file with these bytes: its descriptor.
-int MakeMemoryFile(absl::string_view bytes) {
-  const int fd = memfd_create("lckv-tls", MFD_CLOEXEC);
-  LCKV_CHECK(fd >= 0);
-  LCKV_CHECK(write(fd, bytes.data(), bytes.size()) == static_cast<ssize_t>(bytes.size()));
-  return fd;
-}
-
 }  // namespace
 
 // A file without a name whose contents are replaced as one. gRPC's only provider whose certificates
@@ -47,20 +41,28 @@ int MakeMemoryFile(absl::string_view bytes) {
 // such files instead of those that somebody is writing.
 class TlsIdentity::MemoryFile {
  public:
-  explicit MemoryFile(absl::string_view bytes) : fd_(MakeMemoryFile(bytes)) {}
-  ~MemoryFile() { close(fd_); }
+  // RESOURCE_EXHAUSTED: no descriptor or memory for it.
+  static absl::StatusOr<std::unique_ptr<MemoryFile>> Create(absl::string_view bytes) {
+    std::unique_ptr<MemoryFile> file(new MemoryFile(memfd_create("lckv-tls", MFD_CLOEXEC)));
+    if (file->fd_ < 0 ||
+        write(file->fd_, bytes.data(), bytes.size()) != static_cast<ssize_t>(bytes.size())) {
+      return absl::ResourceExhaustedError(absl::StrCat("memory file: ", std::strerror(errno)));
+    }
+    return file;
+  }
+  ~MemoryFile() {
+    if (fd_ >= 0) close(fd_);
+  }
   MemoryFile(const MemoryFile&) = delete;
   MemoryFile& operator=(const MemoryFile&) = delete;
 
-  // The descriptor, and with it the path, becomes that of another file.
-  void Replace(absl::string_view bytes) {
-    const int other = MakeMemoryFile(bytes);
-    LCKV_CHECK(dup3(other, fd_, O_CLOEXEC) == fd_);
-    close(other);
-  }
+  // The path becomes that of the other file's contents.
+  void TakeOver(const MemoryFile& other) { LCKV_CHECK(dup3(other.fd_, fd_, O_CLOEXEC) == fd_); }
   std::string path() const { return absl::StrCat("/proc/self/fd/", fd_); }
 
  private:
+  explicit MemoryFile(int fd) : fd_(fd) {}
+
   const int fd_;
 };
 
@@ -103,25 +105,32 @@ class TlsIdentity::RoleVerifier final : public tls::ExternalCertificateVerifier 
 absl::StatusOr<std::unique_ptr<TlsIdentity>> TlsIdentity::Load(TlsOptions options) {
   std::unique_ptr<TlsIdentity> identity(new TlsIdentity(std::move(options)));
   LCKV_ASSIGN_OR_RETURN(TlsPems pems, identity->Read());
-  identity->Start(std::move(pems));
+  LCKV_RETURN_IF_ERROR(identity->Start(std::move(pems)));
   return identity;
 }
 
 TlsIdentity::TlsIdentity(TlsOptions options) : options_(std::move(options)) {}
 
-void TlsIdentity::Start(TlsPems pems) {
-  certificate_ = std::make_unique<MemoryFile>(pems.certificate);
-  key_ = std::make_unique<MemoryFile>(pems.key);
-  authority_ = std::make_unique<MemoryFile>(pems.authority);
+absl::StatusOr<TlsIdentity::Published> TlsIdentity::Publish(const TlsPems& pems) {
+  Published published;
+  LCKV_ASSIGN_OR_RETURN(published.authority, MemoryFile::Create(pems.authority));
+  LCKV_ASSIGN_OR_RETURN(published.key, MemoryFile::Create(pems.key));
+  LCKV_ASSIGN_OR_RETURN(published.certificate, MemoryFile::Create(pems.certificate));
+  return published;
+}
+
+absl::Status TlsIdentity::Start(TlsPems pems) {
+  LCKV_ASSIGN_OR_RETURN(published_, Publish(pems));
   provider_ = std::make_shared<tls::FileWatcherCertificateProvider>(
-      key_->path(), certificate_->path(), pems.authority.empty() ? "" : authority_->path(),
-      kPickUpSeconds);
+      published_.key->path(), published_.certificate->path(),
+      pems.authority.empty() ? "" : published_.authority->path(), kPickUpSeconds);
   in_use_ = std::move(pems);
   {
     MutexLock lock(listener_mu_);
     not_after_ = in_use_.not_after;
   }
   watcher_ = std::thread([this] { Watch(); });
+  return absl::OkStatus();
 }
 
 TlsIdentity::~TlsIdentity() {
@@ -148,18 +157,22 @@ void TlsIdentity::Watch() {
   while (WaitForNextLook()) Look();
 }
 
+absl::StatusOr<bool> TlsIdentity::TakeWhatIsNew() {
+  LCKV_ASSIGN_OR_RETURN(TlsPems pems, Read());
+  if (SameBytes(pems, in_use_)) return false;
+  LCKV_ASSIGN_OR_RETURN(const Published next, Publish(pems));
+  published_.authority->TakeOver(*next.authority);
+  published_.key->TakeOver(*next.key);
+  published_.certificate->TakeOver(*next.certificate);
+  in_use_ = std::move(pems);
+  return true;
+}
+
 void TlsIdentity::Look() {
-  const absl::StatusOr<TlsPems> pems = Read();
-  const bool changed = pems.ok() && !SameBytes(*pems, in_use_);
+  const absl::StatusOr<bool> changed = TakeWhatIsNew();
   // What was said once is not said again with every look.
-  if (pems.status() == last_ && !changed) return;
-  last_ = pems.status();
-  if (changed) {
-    authority_->Replace(pems->authority);
-    key_->Replace(pems->key);
-    certificate_->Replace(pems->certificate);
-    in_use_ = *pems;
-  }
+  if (changed.status() == last_ && !changed.value_or(false)) return;
+  last_ = changed.status();
   if (last_.ok()) {
     LogInfo("certificate loaded", {{"file", options_.files.certificate},
                                    {"not_after", absl::FormatTime(in_use_.not_after)}});

@@ -38,7 +38,8 @@ struct TlsOptions {
 // former one stays in use. Must outlive all servers and channels with its credentials. Thread-safe.
 class TlsIdentity {
  public:
-  // FAILED_PRECONDITION for files that do not pass the checks (tls_files.h).
+  // FAILED_PRECONDITION for files that do not pass the checks (tls_files.h), RESOURCE_EXHAUSTED
+  // without descriptors for what gRPC reads.
   static absl::StatusOr<std::unique_ptr<TlsIdentity>> Load(TlsOptions options);
   ~TlsIdentity();
   TlsIdentity(const TlsIdentity&) = delete;
@@ -65,16 +66,23 @@ class TlsIdentity {
 
   explicit TlsIdentity(TlsOptions options);
   absl::StatusOr<TlsPems> Read() const;
-  void Start(TlsPems pems);
+  // What gRPC reads, in files of its own. RESOURCE_EXHAUSTED.
+  struct Published {
+    std::unique_ptr<MemoryFile> certificate, key, authority;
+  };
+  static absl::StatusOr<Published> Publish(const TlsPems& pems);
+  absl::Status Start(TlsPems pems);
   void Watch();  // the watching thread
-  // Looks at the files, and takes what is new and good.
+  // Looks at the files, takes what is new and good, and tells of it.
   void Look();
+  // Whether there was something new. An error leaves what is in use.
+  absl::StatusOr<bool> TakeWhatIsNew();
   // False when it is time to stop.
   bool WaitForNextLook();
 
   const TlsOptions options_;
   // Set by Start.
-  std::unique_ptr<MemoryFile> certificate_, key_, authority_;
+  Published published_;
   std::shared_ptr<grpc::experimental::CertificateProviderInterface> provider_;
   // Of the watching thread: what is published, and what came of the last look.
   TlsPems in_use_;

@@ -165,7 +165,7 @@ std::optional<int> ReadConfig(CLI::App& app, int argc, char** argv, const Config
   CommandLine line = ReadCommandLine(app, argc, argv);
   TakeOwnFlags(&line);
   if (line.help) {
-    std::cout << app.help();
+    std::cout << app.help("lckv");
     return 0;
   }
   if (line.help_config) {

@@ -18,7 +18,7 @@ constexpr MetricDescriptor kTable[] = {
     {.name = "lckv_tls_loads_total",
      .type = MetricType::kCounter,
      .unit = "loads",
-     .help = "Certificates that were read because their files changed.",
+     .help = "Certificates that were read: at the start, and when their files changed.",
      .when_bad = "failed grows: the new files are broken or do not belong together; the service "
                  "goes on with those it has. Its log says what is wrong.",
      .labels = {{{"use", kUses}, {"outcome", kLoadOutcomes}}}},

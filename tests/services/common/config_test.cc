@@ -314,7 +314,8 @@ TEST_F(ConfigTest, SecretsAreNotInErrors) {
 
 TEST_F(ConfigTest, HelpNeedsNothing) {
   EXPECT_EQ(Read({"--help"}), 0);
-  EXPECT_THAT(out_, AllOf(HasSubstr("--threads"), HasSubstr("--check-config")));
+  EXPECT_THAT(out_, AllOf(HasSubstr("Usage: lckv tester [OPTIONS]"), HasSubstr("--threads"),
+                          HasSubstr("--check-config")));
   EXPECT_EQ(Read({"--help-config"}), 0);
   EXPECT_THAT(out_, AllOf(HasSubstr("| `threads` | `1` | that compute |\n"),
                           HasSubstr("| `peer` | required | host:port \\| nobody |\n"),
