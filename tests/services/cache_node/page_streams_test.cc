@@ -212,6 +212,13 @@ TEST_F(PageStreamsTest, AStoppingNodeLetsOpenStreamsFinish) {
   const uint64_t id = Reserve(1);
   const auto stream = OpenWrite();
   ASSERT_TRUE(stream->writer->Write(Chunk(id, 0, 0, 10)));
+  // Behind it on the same connection: answered when the stream has begun at the node.
+  v1::StatRequest stat;
+  stat.set_tenant("tenant");
+  stat.set_session_id("s");
+  grpc::ClientContext context;
+  v1::StatResponse answer;
+  ASSERT_OK(FromGrpcStatus(stub_->Stat(&context, stat, &answer)));
   std::thread stop([this] { node_->server().Stop(absl::Minutes(1), [](absl::Time) {}); });
   absl::SleepFor(2 * ServerOptions().linger);
   EXPECT_TRUE(stream->writer->Write(Chunk(0, 0, 10, 10)));
