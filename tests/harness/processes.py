@@ -1,18 +1,27 @@
 """Programs that a test starts and ends: their logs, waiting for what they do."""
 
+import random
 import socket
 import subprocess
 import time
 
 PATIENCE_SECONDS = 60  # for anything that a sound program does within a second or two
 TAIL_LINES = 40
+PORTS = (12000, 32768)  # Linux's own choice begins there
 
 
 def free_port():
-    """A TCP port of 127.0.0.1 that nobody had a moment ago. Better where it can be: to let the program choose (port 0)."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A TCP port of 127.0.0.1 that nobody had a moment ago, for a program that is to be found there again when it is restarted.
+
+    Not one of those that the system gives to connections and to port 0: meanwhile somebody else would get it.
+    """
+    while True:
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", random.randrange(*PORTS)))
+                return probe.getsockname()[1]
+            except OSError:
+                continue
 
 
 def wait_until(what, condition, *processes, seconds=PATIENCE_SECONDS):

@@ -5,7 +5,7 @@ import os
 import subprocess
 
 from harness import BINARY, metrics
-from harness.processes import PATIENCE_SECONDS, Process, wait_until
+from harness.processes import PATIENCE_SECONDS, Process, free_port, wait_until
 
 ANY_PORTS = ("--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0")
 
@@ -79,8 +79,11 @@ class Cluster:
 
     def start(self, name):
         """Starts a service; one that was started before, and has ended, at its former addresses."""
-        former = self.services.get(name)
-        ports = ("--listen", former.listen, "--metrics-listen", former.metrics) if former else ANY_PORTS
+        if former := self.services.get(name):
+            addresses = former.listen, former.metrics
+        else:
+            addresses = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
+        ports = ("--listen", addresses[0], "--metrics-listen", addresses[1])
         self.services[name] = Service(self.folder, name, [BINARY, *self.flags(name), *ports], self.variables)
 
     def stop(self):

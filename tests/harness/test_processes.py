@@ -3,7 +3,7 @@
 import pytest
 
 from harness import BINARY
-from harness.processes import Process, wait_until
+from harness.processes import PORTS, Process, free_port, wait_until
 from harness.services import Service
 
 
@@ -39,3 +39,7 @@ def test_a_stop_that_fails_is_an_error(tmp_path, command, seconds, problem):
         with pytest.raises(AssertionError, match=problem):
             process.stop(seconds)
     assert process.popen.returncode is not None
+
+
+def test_a_free_port_is_not_given_to_connections():
+    assert all(PORTS[0] <= free_port() < 32768 for _ in range(20))
