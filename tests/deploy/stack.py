@@ -10,8 +10,8 @@ from harness.services import Cluster
 from harness.tools import fetched
 
 
-def cluster(folder, workers):
-    """A cache node, workers with a KV pool of a few sessions, and a gateway that soon sees who is gone."""
+def cluster(folder, workers, gateway_flags=()):
+    """A cache node, workers with a KV pool of a few sessions, and a gateway."""
     return Cluster(
         folder,
         workers=workers,
@@ -26,7 +26,7 @@ def cluster(folder, workers):
             "2",
             "--vllm-metrics",
         ],
-        gateway_flags=["--suspect-after", "1s", "--stall-timeout", "1s"],
+        gateway_flags=gateway_flags,
     )
 
 

@@ -106,7 +106,9 @@ class Watched:
     """All of it, running, with load, until `stack` (an ExitStack) ends."""
 
     def __init__(self, folder, stack):
-        self.services = stack.enter_context(cluster(folder, workers=2))
+        # The gateway soon sees who is gone.
+        hasty = ["--suspect-after", "1s", "--stall-timeout", "1s"]
+        self.services = stack.enter_context(cluster(folder, workers=2, gateway_flags=hasty))
         self.alertmanager = stack.enter_context(Alertmanager(folder))
         settings = config(self.services, shortened(folder), self.alertmanager.address)
         self.prometheus = stack.enter_context(Prometheus(folder, settings))
