@@ -12,7 +12,7 @@ import yaml
 
 from harness import BINARY, MODEL, ROOT
 from harness.processes import Process, free_port
-from harness.services import say
+from harness.services import say, worker_handover_seconds
 from harness.tools import Tool
 
 FOLDER = ROOT / "deploy"
@@ -99,9 +99,7 @@ def test_everything_is_locked(services):
 
 
 def test_containers_get_longer_to_end_than_services_take(services):
-    code = (ROOT / "services" / "worker" / "worker.cc").read_text()
-    handover = int(re.search(r"kHandoverTime = absl::Seconds\((\d+)\)", code)[1])
-    handover += int(re.search(r"drain_grace \+ kHandoverTime \+ absl::Seconds\((\d+)\)", code)[1])
+    handover = worker_handover_seconds()
     for name in LCKV:
         service, own = services[name], flags(services[name])
         end = seconds((own.get("--grace") or own["--drain-grace"])[0]) + (handover if "worker" in name else 0)

@@ -2,9 +2,10 @@
 
 import json
 import os
+import re
 import subprocess
 
-from harness import BINARY, metrics
+from harness import BINARY, ROOT, metrics
 from harness.processes import PATIENCE_SECONDS, Process, free_port, wait_until
 
 ANY_PORTS = ("--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0")
@@ -14,6 +15,13 @@ def environment(variables=None):
     """Ours and `variables`, without what the user's own may tell the services: LCKV_… is configuration, OTEL_… tracing."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("LCKV_", "OTEL_"))}
     return {**kept, **(variables or {})}
+
+
+def worker_handover_seconds():
+    """What Worker::grace adds to --drain-grace."""
+    code = (ROOT / "services" / "worker" / "worker.cc").read_text()
+    handover = int(re.search(r"kHandoverTime = absl::Seconds\((\d+)\)", code)[1])
+    return handover + int(re.search(r"drain_grace \+ kHandoverTime \+ absl::Seconds\((\d+)\)", code)[1])
 
 
 class Service(Process):

@@ -4,15 +4,9 @@ import re
 
 import chart
 import pytest
+from harness.services import worker_handover_seconds
 
 SPARE = 10  # seconds between the orderly end and SIGKILL
-
-
-def worker_handover_seconds():
-    """What Worker::grace adds to --drain-grace."""
-    code = (chart.ROOT / "services" / "worker" / "worker.cc").read_text()
-    handover = int(re.search(r"kHandoverTime = absl::Seconds\((\d+)\)", code)[1])
-    return handover + int(re.search(r"drain_grace \+ kHandoverTime \+ absl::Seconds\((\d+)\)", code)[1])
 
 
 def pre_stop_seconds(container):
